@@ -1,0 +1,56 @@
+"""The only place where time enters: durations from a monotonic clock, wall time for people.
+
+Every instant inside the agent is a float of seconds on the monotonic clock of this process; it is turned into
+wall time only where it leaves (journal, JSON, pages). `loop.time()` is not used for measuring: uvloop moves it
+in steps of 1 ms, once per iteration.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the agent may ask about time; tests bring their own."""
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock; only differences mean anything."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC; may jump."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    __slots__ = ()
+
+    def now(self) -> float:
+        """Seconds on the monotonic clock; only differences mean anything."""
+        return time.perf_counter()
+
+    def wall(self) -> float:
+        """Seconds since 1970-01-01 UTC; may jump."""
+        return time.time()
+
+
+def wall_of(clock: Clock, instant: float) -> float:
+    """Wall time (Unix seconds) of a monotonic instant, judged by how long ago it was.
+
+    Computed afresh on each call, so that a step of the wall clock is followed instead of being remembered.
+    """
+    return clock.wall() - (clock.now() - instant)
+
+
+def instant_of(clock: Clock, wall: float) -> float:
+    """Monotonic instant of a wall time written by an earlier process; as good as the wall clock was."""
+    return clock.now() - (clock.wall() - wall)
+
+
+def rfc3339(wall: float) -> str:
+    """RFC 3339 UTC with milliseconds, e.g. `2026-01-22T19:00:00.123Z`."""
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

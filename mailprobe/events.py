@@ -1,0 +1,261 @@
+"""The facts that actors publish. Journal, metrics, history, log subscribe; no actor knows who listens.
+
+Each fact is published once, by the one actor that establishes it. `at` is an instant of `clock.Clock`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailprobe.errors import ProbeFailure, Reason
+from mailprobe.model import Attempt, Bounce, Canary, Outcome, Scan, Sighting, TlsFacts, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryOpened:
+    """A canary is expected from now on; published and journalled before any byte leaves."""
+
+    canary: Canary
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBegun:
+    """An SMTP transaction begins."""
+
+    canary: Canary
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DotSent:
+    """The final dot of attempt `number` is flushed: from now on the message may exist."""
+
+    canary: Canary
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """An SMTP transaction is over. `retry_at`: when the next one is due, None if none is."""
+
+    canary: Canary
+    attempt: Attempt
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySighted:
+    """A proven canary was seen for the first time."""
+
+    canary: Canary
+    sighting: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateSighted:
+    """A proven canary was seen once more, as another message."""
+
+    canary: Canary
+    sighting: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class BounceReceived:
+    """A DSN about a canary came in (RFC 3464)."""
+
+    canary: Canary
+    bounce: Bounce
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The one verdict on a canary."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedLate:
+    """A canary was seen after its verdict. `transit_seconds` None: the flush of its dot is not known."""
+
+    canary: Canary
+    after: Outcome
+    sighting: Sighting
+    at: float
+    transit_seconds: float | None
+    transit_error_seconds: float | None
+    upper_bound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryLost:
+    """An overdue canary was not there when looked for after `late_until`."""
+
+    canary: Canary
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryForgotten:
+    """`late_until` is over and nothing more will be said of this judged canary."""
+
+    canary: Canary
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxUp:
+    """A session is established and the first scan of it is complete: from now on the mailbox is watched."""
+
+    mailbox: str
+    at: float
+    tls: TlsFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxDown:
+    """Nobody is looking any more; `failure` says why."""
+
+    mailbox: str
+    at: float
+    failure: ProbeFailure
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxScanned:
+    """A complete look at a mailbox ended."""
+
+    scan: Scan
+
+
+@dataclass(frozen=True, slots=True)
+class StrangersSeen:
+    """Messages that no token proves ours; counted, never touched."""
+
+    mailbox: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaSeen:
+    """Storage used of what the mailbox may hold, 0..1. Source: RFC 9208."""
+
+    mailbox: str
+    used_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSeen:
+    """A server's certificate. `endpoint` is `sender/<name>` or `mailbox/<name>`."""
+
+    endpoint: str
+    tls: TlsFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """The provider is limiting us, which is no outage. `endpoint` as in `CertificateSeen`."""
+
+    endpoint: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFired:
+    """A slot of a route's grid was started `lag_seconds` after its time."""
+
+    route: str
+    lag_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoopLagged:
+    """How late a timer of the agent's event loop fired."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A bug of ours: a task ended with something that is not a fact about the world."""
+
+    task: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """A configuration was read (again). `problems` is empty if it is now in use."""
+
+    at: float
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesChanged:
+    """The routes of the configuration now in use, as (route, sender, mailbox, kind)."""
+
+    added: tuple[tuple[str, str, str, str], ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+Event = (
+    CanaryOpened
+    | AttemptBegun
+    | DotSent
+    | AttemptEnded
+    | CanarySighted
+    | DuplicateSighted
+    | BounceReceived
+    | Judged
+    | ArrivedLate
+    | CanaryLost
+    | CanaryForgotten
+    | MailboxUp
+    | MailboxDown
+    | MailboxScanned
+    | StrangersSeen
+    | QuotaSeen
+    | CertificateSeen
+    | Throttled
+    | SlotFired
+    | LoopLagged
+    | TaskFailed
+    | ConfigReloaded
+    | RoutesChanged
+)
+Publish = Callable[[Event], None]
+
+
+class Bus:
+    """Hands each event to every subscriber, in order, at once. Publishing never waits and never raises."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Publish] = []
+        self._failing = False
+
+    def subscribe(self, subscriber: Publish) -> None:
+        """From now on the subscriber is called with every event; it must not block."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, event: Event) -> None:
+        """Calls all subscribers; one that raises is a bug of ours, counted as a failed task `observe`."""
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception as error:
+                logging.getLogger(__name__).exception("a subscriber failed on %s", type(event).__name__)
+                self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        if self._failing:  # the report itself failed: said in the log, and not again
+            return
+        self._failing = True
+        try:
+            self.publish(TaskFailed("observe", error))
+        finally:
+            self._failing = False

@@ -1,0 +1,237 @@
+"""The words of mailprobe as types: stages, replies, attempts, sightings, scans, verdicts.
+
+No I/O and nothing of mailprobe below this file but `errors`. Every instant (`at`, `noticed`, ...) is a float of
+seconds on the monotonic clock of `clock.Clock`; every `*_seconds` is a duration; wall times are named `*_wall`
+(Unix seconds) or are `datetime` in UTC, and were written by another machine unless said otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from mailprobe.errors import Reason, Reply, Stage
+
+
+class Outcome(StrEnum):
+    """The one judgement on a canary; exactly one per canary."""
+
+    DELIVERED = "delivered"
+    JUNKED = "junked"
+    DEFERRED = "deferred"
+    REJECTED = "rejected"
+    UNSENT = "unsent"
+    BOUNCED = "bounced"
+    OVERDUE = "overdue"
+    UNOBSERVED = "unobserved"
+    SKIPPED = "skipped"
+
+
+class AttemptOutcome(StrEnum):
+    """How one SMTP transaction ended."""
+
+    ACCEPTED = "accepted"
+    IN_DOUBT = "in_doubt"
+    """The connection failed after the final dot and before its reply: the message may exist. Never re-sent."""
+    DEFERRED = "deferred"
+    REJECTED = "rejected"
+    UNSENT = "unsent"
+
+
+class RouteState(StrEnum):
+    """What may be said of a route at one moment; exactly one holds."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    FAILING = "failing"
+    UNKNOWN = "unknown"
+
+
+class SenderKind(StrEnum):
+    """Where a canary is handed in."""
+
+    SUBMISSION = "submission"
+    MX = "mx"
+
+
+class TlsMode(StrEnum):
+    """When TLS begins on a connection; never guessed from the port."""
+
+    IMPLICIT = "implicit"
+    STARTTLS = "starttls"
+    OPPORTUNISTIC = "opportunistic"
+    PLAINTEXT = "plaintext"
+
+
+@dataclass(frozen=True, slots=True)
+class StageReply:
+    """A reply and the stage that it answered."""
+
+    stage: Stage
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """How long one stage of an attempt took."""
+
+    stage: Stage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The server of one connection: the name asked for and the one address chosen."""
+
+    host: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What TLS came to on one connection. `not_after` is UTC; `verified` is false where the user said so."""
+
+    version: str
+    cipher: str
+    subject: str
+    issuer: str
+    not_after: datetime | None
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptLine:
+    """One line said on a connection; credentials are `***` before they get here.
+
+    `direction`: `>` we said, `<` the server said, `*` a note of ours. `seconds` since the attempt began.
+    """
+
+    seconds: float
+    direction: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One SMTP transaction for a canary: one address, one connection, no hidden help.
+
+    `number` counts from 1. `dot_sent` is the instant at which the final dot was flushed, None if it never was;
+    from then on the message may exist (RFC 5321 4.1.1.4). `stage` and `reason` say where and why it ended when
+    the outcome is not accepted; `detail` is text for people: cut, redacted, never a label.
+    """
+
+    number: int
+    begun: float
+    ended: float
+    outcome: AttemptOutcome
+    stages: tuple[StageTime, ...] = ()
+    replies: tuple[StageReply, ...] = ()
+    peer: Peer | None = None
+    tls: TlsFacts | None = None
+    queue_id: str | None = None
+    dot_sent: float | None = None
+    stage: Stage | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    transcript: tuple[TranscriptLine, ...] = ()
+
+    @property
+    def last_reply(self) -> StageReply | None:
+        """The reply that decided: the last refusal, else the last reply."""
+        refusals = [said for said in self.replies if said.reply.is_refusal]
+        return refusals[-1] if refusals else self.replies[-1] if self.replies else None
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """One probe message, from the moment it is due: known before any byte of it leaves.
+
+    `id` is unguessable and unique in an agent's life; `opened` is when its first attempt was due to begin.
+    `deadline` and `late_until` are instants too: `opened` plus the route's promise.
+    """
+
+    id: str
+    route: str
+    sender: str
+    mailbox: str
+    opened: float
+    deadline: float
+    late_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A proven canary found in a folder of a mailbox.
+
+    `noticed` is when the server first told us; `previous_look` began the last look that would have shown it
+    and did not (None: nobody had looked before). `continuous`: the session was alive from that look to this
+    one. `internaldate_wall` is the server's own clock (RFC 9051 2.3.3).
+    """
+
+    canary: str
+    mailbox: str
+    folder: str
+    junk: bool
+    uidvalidity: int
+    uid: int
+    noticed: float
+    previous_look: float | None
+    continuous: bool
+    internaldate_wall: float | None = None
+    headers: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One complete look at all folders of a mailbox: what is not in it was not there at `started`.
+
+    Absence is evidence from `started` only: what came later may lie in a folder already looked at.
+    """
+
+    mailbox: str
+    started: float
+    finished: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """A DSN about a canary with Action failed or delayed (RFC 3464 2.3)."""
+
+    canary: str
+    mailbox: str
+    action: str
+    status: str
+    diagnostic: str
+    reporting_mta: str
+    noticed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one judgement on a canary.
+
+    `delivery_seconds`: first attempt begun -> noticed, what a person waits. `transit_seconds`: flush of the final
+    dot -> noticed; both None unless the canary was seen, and None also where watching was blind across the
+    deadline. `transit_error_seconds`: how much of it may be our own lateness in looking; with `upper_bound` the
+    mailbox was not watched for a while and the figure is a bound, not a measurement. `retried`: an earlier
+    attempt had been deferred.
+    """
+
+    canary: Canary
+    outcome: Outcome
+    at: float
+    stage: Stage | None = None
+    reason: Reason | None = None
+    detail: str = ""
+    reply: StageReply | None = None
+    delivery_seconds: float | None = None
+    transit_seconds: float | None = None
+    transit_error_seconds: float | None = None
+    upper_bound: bool = False
+    attempts: int = 0
+    retried: bool = False
+    in_doubt: bool = False
+    sighting: Sighting | None = None
+    bounce: Bounce | None = None
