@@ -235,3 +235,31 @@ class Verdict:
     in_doubt: bool = False
     sighting: Sighting | None = None
     bounce: Bounce | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredAttempt:
+    """An SMTP transaction as an earlier process left it; its instants are on the clock of this process.
+
+    `outcome` None: that process ended before the attempt did. `dot_sent` None is then no proof that the dot never
+    left, since the last moments of a process that was killed are not written down.
+    """
+
+    number: int
+    begun: float
+    outcome: AttemptOutcome | None = None
+    dot_sent: float | None = None
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredCanary:
+    """A canary of an earlier process of which something is still to be said.
+
+    `sightings` are (folder, uidvalidity, uid) in its mailbox; `outcome` None: not judged yet.
+    """
+
+    canary: Canary
+    attempts: tuple[RestoredAttempt, ...] = ()
+    sightings: tuple[tuple[str, int, int], ...] = ()
+    outcome: Outcome | None = None
