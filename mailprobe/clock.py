@@ -7,6 +7,7 @@ in steps of 1 ms, once per iteration.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -23,6 +24,14 @@ class Clock(Protocol):
         """Seconds since 1970-01-01 UTC; may jump."""
         ...
 
+    async def sleep_until(self, instant: float) -> None:
+        """Returns when `now()` has reached the instant, never before."""
+        ...
+
+    def timeout_at(self, instant: float | None) -> asyncio.Timeout:
+        """`asyncio.timeout_at` on this clock."""
+        ...
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -36,6 +45,17 @@ class SystemClock:
     def wall(self) -> float:
         """Seconds since 1970-01-01 UTC; may jump."""
         return time.time()
+
+    async def sleep_until(self, instant: float) -> None:
+        """Returns when `now()` has reached the instant, never before."""
+        await asyncio.sleep(0)
+        # uvloop's timers are rounded to 1 ms and may fire early
+        while (left := instant - self.now()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+
+    def timeout_at(self, instant: float | None) -> asyncio.Timeout:
+        """`asyncio.timeout_at` on this clock."""
+        return asyncio.timeout(None if instant is None else max(0.0, instant - self.now()))
 
 
 def wall_of(clock: Clock, instant: float) -> float:
