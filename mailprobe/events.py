@@ -197,10 +197,14 @@ class ConfigReloaded:
 
 @dataclass(frozen=True, slots=True)
 class RoutesChanged:
-    """The routes of the configuration now in use, as (route, sender, mailbox, kind)."""
+    """The routes of the configuration now in use, as (route, sender, mailbox, kind).
+
+    `mailboxes`: names of those that no route need end in, because they only receive bounces; all of them each time.
+    """
 
     added: tuple[tuple[str, str, str, str], ...] = ()
     removed: tuple[str, ...] = ()
+    mailboxes: tuple[str, ...] = ()
 
 
 Event = (
