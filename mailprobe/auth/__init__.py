@@ -1,0 +1,1 @@
+"""Passwords: where they are, and how they stay out of sight."""

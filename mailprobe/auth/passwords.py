@@ -1,0 +1,72 @@
+"""Passwords, read when they are needed from where the configuration says, and never shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.plan import SecretReference
+
+_LIMIT: Final = 64 * 1024
+"""Bytes of a secret file that are read: a longer one is not a secret but a mistake."""
+
+
+class Secret:
+    """A text that shows itself to nobody but who asks with `reveal()`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself; for the wire only."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, _: str) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Secret) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a secret is not serialised")
+
+
+def read_secret(reference: SecretReference) -> Secret:
+    """The secret as it is now, without the newline that ends a file.
+
+    Raises ProbeFailure(AUTH, AUTH_UNAVAILABLE) where it is missing, empty or not text. Reads a file: from an
+    event loop, call it in a thread.
+    """
+    text = _from_file(reference.file) if reference.file else os.environ.get(reference.env or "", "")
+    if not text:
+        raise _unavailable(f"the password is empty or not set: {reference}")
+    return Secret(text)
+
+
+def _from_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise _unavailable(f"the password cannot be read: {path}: {error.strerror}") from None
+    if len(content) > _LIMIT:
+        raise _unavailable(f"the password is longer than {_LIMIT} bytes: {path}")
+    try:
+        return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:  # its message would quote the content
+        raise _unavailable(f"the password is not UTF-8: {path}") from None
+
+
+def _unavailable(detail: str) -> ProbeFailure:
+    return ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)

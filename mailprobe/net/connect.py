@@ -1,0 +1,49 @@
+"""One TCP connection to one address that the caller chose."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.net.failure import failure_of
+
+
+async def connect(address: str, port: int, *, source_address: str | None = None, timeout: float) -> socket.socket:
+    """A connected, non-blocking socket, which is the caller's to close.
+
+    No second address is tried. Raises ProbeFailure(CONNECT, ...) after at most `timeout` seconds.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    sock: socket.socket | None = None
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        if source_address:
+            _bind(sock, source_address)
+        async with asyncio.timeout(timeout):
+            await asyncio.get_running_loop().sock_connect(sock, (address, port))
+    except BaseException as error:
+        if sock:
+            sock.close()
+        failure = failure_of(error, Stage.CONNECT)
+        if failure is None:
+            raise
+        raise ProbeFailure(Stage.CONNECT, failure.reason, _explained(failure, where, timeout)) from error
+    return sock
+
+
+def _bind(sock: socket.socket, source_address: str) -> None:
+    try:
+        sock.bind((source_address, 0))
+    except OSError as error:
+        raise ProbeFailure(
+            Stage.CONNECT, Reason.UNREACHABLE, f"source_address {source_address}: {error.strerror or error}"
+        ) from error
+
+
+def _explained(failure: ProbeFailure, where: str, timeout: float) -> str:
+    if failure.reason is Reason.TIMEOUT and not failure.detail:
+        return f"{where} did not answer within {timeout:g} s"
+    return f"{where}: {failure.detail}"
