@@ -34,6 +34,10 @@ class Stage(StrEnum):
     END_OF_DATA = "end_of_data"
     QUIT = "quit"
     TRANSIT = "transit"
+    SELECT = "select"
+    """Of a mailbox's session alone: its folders."""
+    FETCH = "fetch"
+    """Of a mailbox's session alone: looking, waiting, deleting."""
 
 
 class Reason(StrEnum):
