@@ -1,0 +1,31 @@
+"""Messages as bytes and as facts: composing, signing, recognising canaries; reading headers and reports. Pure."""
+
+from mailprobe.message.authres import Authenticated, Authentication, authentication
+from mailprobe.message.compose import Composed, Composer, check_address
+from mailprobe.message.dsn import Action, Report, parse_report
+from mailprobe.message.received import Hop, hops
+from mailprobe.message.recognise import BounceCandidate, ForeignAgent, Ours, Recognised, Stranger, recognise
+from mailprobe.message.token import Key, Token, new_canary_id
+
+__all__ = [
+    "Action",
+    "Authenticated",
+    "Authentication",
+    "BounceCandidate",
+    "Composed",
+    "Composer",
+    "ForeignAgent",
+    "Hop",
+    "Key",
+    "Ours",
+    "Recognised",
+    "Report",
+    "Stranger",
+    "Token",
+    "authentication",
+    "check_address",
+    "hops",
+    "new_canary_id",
+    "parse_report",
+    "recognise",
+]

@@ -1,0 +1,83 @@
+"""The way a message took, from its Received fields (RFC 5321 4.4), as far as they can be understood.
+
+Every server writes them its own way, with its own clock. What they say is indicative: shown, never used to judge.
+"""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass
+from email.utils import parsedate_tz
+from typing import Final
+
+from mailprobe.errors import plain_text
+from mailprobe.message.fields import Headers, text_of, without_comments
+
+HOPS_LIMIT: Final = 50
+"""Received fields that are read, the newest; servers give a message up as looping after 25 to 100."""
+
+_NAME_LIMIT: Final = 255
+_CLAUSES: Final = frozenset({"from", "by", "via", "with", "id", "for"})
+_EARLIEST: Final = 315_532_800.0
+"""1980: what claims to be older, or to be later than `_LATEST`, comes from a clock that was never set."""
+_LATEST: Final = 4_102_444_800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One server's receipt of a message.
+
+    `from_` is what the other side called itself. `at_wall` is Unix seconds by that server's clock, whole ones.
+    `seconds` since the hop before that has a time, never negative; None where either time is not known.
+    """
+
+    by: str | None
+    from_: str | None
+    protocol: str | None
+    seconds: float | None
+    at_wall: float | None
+
+
+def hops(headers: bytes) -> tuple[Hop, ...]:
+    """The servers that a message passed, oldest first; at most the `HOPS_LIMIT` newest. Total, bounded."""
+    found = [text_of(body) for body in Headers(headers).all(b"received", HOPS_LIMIT)]
+    way: list[Hop] = []
+    before: float | None = None
+    for body in reversed(found):
+        clauses, date = _taken_apart(body)
+        at = _wall(date)
+        seconds = max(0.0, at - before) if at is not None and before is not None else None
+        way.append(Hop(clauses.get("by"), clauses.get("from"), clauses.get("with"), seconds, at))
+        before = at if at is not None else before
+    return tuple(way)
+
+
+def _taken_apart(body: str) -> tuple[dict[str, str], str]:
+    """The clauses of a Received field by their keyword, and its date. Keywords within comments do not count."""
+    stamps, _, date = without_comments(body).rpartition(";")
+    clauses: dict[str, list[str]] = {}
+    current: list[str] = []
+    for word in stamps.split():
+        keyword = word.lower()
+        if keyword in _CLAUSES and keyword not in clauses:
+            current = clauses[keyword] = []
+        else:
+            current.append(word)
+    return {keyword: _value(keyword, words) for keyword, words in clauses.items() if words}, date
+
+
+def _value(keyword: str, words: list[str]) -> str:
+    # only the protocol may have several words: "Microsoft SMTP Server"
+    value = " ".join(words[:4]) if keyword == "with" else words[0]
+    return plain_text(value, _NAME_LIMIT)
+
+
+def _wall(date: str) -> float | None:
+    """Unix seconds of a date and time (RFC 5322 3.3), obsolete forms too; None if it is none. `-0000` means UTC."""
+    try:
+        parsed = parsedate_tz(date.strip()[:64])
+        wall = float(calendar.timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0)) if parsed else None
+    except (ValueError, TypeError, IndexError, OverflowError):
+        # parsedate_tz leaves the ranges to its callers, and raises by itself on some input
+        return None
+    return wall if wall is not None and _EARLIEST <= wall < _LATEST else None
