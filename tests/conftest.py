@@ -5,14 +5,40 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import hypothesis
 import pytest
 from blockbuster import blockbuster_ctx
 from support.loops import loop_name, loops_of
+from support.servers_fixtures import (
+    dovecot,
+    fresh_dovecot,
+    fresh_lab,
+    mail_lab,
+    postfix,
+    server_directory,
+)
 
-__all__ = ["loop_name", "nothing_blocks"]
+__all__ = [
+    "dovecot",
+    "fresh_dovecot",
+    "fresh_lab",
+    "loop_name",
+    "mail_lab",
+    "nothing_blocks",
+    "postfix",
+    "server_directory",
+]
+
+# a test that asks for one of these fixtures needs that real server
+SERVER_OF_FIXTURE = {
+    "dovecot": "dovecot",
+    "fresh_dovecot": "dovecot",
+    "postfix": "postfix",
+    "mail_lab": "postfix",
+    "fresh_lab": "postfix",
+}
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -39,3 +65,25 @@ def nothing_blocks() -> Iterator[None]:
     """A call in mailprobe's own code that blocks the event loop (sleep, file, socket, lock) raises BlockingError."""
     with blockbuster_ctx("mailprobe"):
         yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for a real server's fixture, so that nobody has to remember it."""
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in SERVER_OF_FIXTURE:
+                item.add_marker(pytest.mark.server(SERVER_OF_FIXTURE[fixture]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI=true a test that needs a real server must run: its skip is a failure."""
+    report = yield
+    if IN_CI and report.skipped and item.get_closest_marker("server"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: CI=true, and a test that needs a real server was skipped: {reason}"
+    return report

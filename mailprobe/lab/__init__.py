@@ -1,0 +1,1 @@
+"""Embedded mail servers in this process: for the demo, the drill and the tests."""
