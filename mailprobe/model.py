@@ -242,7 +242,8 @@ class RestoredAttempt:
     """An SMTP transaction as an earlier process left it; its instants are on the clock of this process.
 
     `outcome` None: that process ended before the attempt did. `dot_sent` None is then no proof that the dot never
-    left, since the last moments of a process that was killed are not written down.
+    left, since the last moments of a process that was killed are not written down. `stage`, `reason` and `detail`
+    as in `Attempt`: a verdict that is still owed for this attempt says them.
     """
 
     number: int
@@ -250,6 +251,9 @@ class RestoredAttempt:
     outcome: AttemptOutcome | None = None
     dot_sent: float | None = None
     retry_at: float | None = None
+    stage: Stage | None = None
+    reason: Reason | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
