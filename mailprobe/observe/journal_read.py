@@ -1,0 +1,161 @@
+"""What is read from the journal: the canaries of an earlier process, and the past for pages.
+
+Everything read is doubted: what does not make sense is left out and counted, never raised.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from mailprobe.clock import Clock, instant_of
+from mailprobe.model import AttemptOutcome, Canary, Outcome, RestoredAttempt, RestoredCanary
+from mailprobe.observe.journal_rows import Watermark
+
+_UNFINISHED: Final = """
+    awaited = 1 AND (outcome IS NULL OR resolution IS NULL AND (late_until > :now OR outcome = 'overdue')
+    AND NOT EXISTS (SELECT 1 FROM sighting WHERE sighting.canary = canary.key))"""
+_RESTORED: Final = f"""
+    SELECT key, id, route, sender, mailbox, opened, deadline, late_until, outcome FROM canary WHERE {_UNFINISHED}
+    ORDER BY key"""  # noqa: S608
+_RECORDED: Final = """
+    SELECT key, id, route, sender, mailbox, opened, outcome, stage, reason, code, enhanced, text, detail,
+    delivery_seconds, transit_seconds, resolution FROM canary"""
+_ATTEMPTS: Final = """
+    SELECT number, begun, dot_sent, ended, outcome, stage, reason, code, enhanced, text, detail, queue_id, host,
+    address, port, stages, replies, transcript FROM attempt WHERE canary = ? ORDER BY number"""
+
+FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT ({_UNFINISHED})"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What an earlier process left: canaries of which something is still to be said, and how far folders were read.
+
+    `unreadable`: canaries that are in the file and make no sense.
+    """
+
+    canaries: tuple[RestoredCanary, ...] = ()
+    watermarks: tuple[Watermark, ...] = ()
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAttempt:
+    """An attempt as the journal has it. All times are wall time; `stages`, `replies`, `transcript` are JSON."""
+
+    number: int
+    begun: float
+    dot_sent: float | None
+    ended: float | None
+    outcome: str | None
+    stage: str | None
+    reason: str | None
+    code: int | None
+    enhanced: str | None
+    text: str | None
+    detail: str | None
+    queue_id: str | None
+    host: str | None
+    address: str | None
+    port: int | None
+    stages: str | None
+    replies: str | None
+    transcript: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCanary:
+    """A canary as the journal has it. `opened` is wall time; `outcome` None: not judged."""
+
+    id: str
+    route: str
+    sender: str
+    mailbox: str
+    opened: float
+    outcome: str | None
+    stage: str | None
+    reason: str | None
+    code: int | None
+    enhanced: str | None
+    text: str | None
+    detail: str | None
+    delivery_seconds: float | None
+    transit_seconds: float | None
+    resolution: str | None
+    attempts: tuple[RecordedAttempt, ...] = ()
+
+
+def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -> Restored:
+    """What an earlier process left, on the clock of this one. Raises sqlite3.Error."""
+    canaries: list[RestoredCanary] = []
+    unreadable = 0
+    for key, *columns in database.execute(_RESTORED, {"now": now_wall}).fetchall():
+        try:
+            canaries.append(_restored(database, clock, key, *columns))
+        except ValueError:  # a word that is none of ours
+            unreadable += 1
+    marks = database.execute("SELECT mailbox, folder, uidvalidity, uidnext FROM watermark").fetchall()
+    return Restored(tuple(canaries), tuple(Watermark(*mark) for mark in marks), unreadable)
+
+
+def _restored(
+    database: sqlite3.Connection,
+    clock: Clock,
+    key: int,
+    id: str,
+    route: str,
+    sender: str,
+    mailbox: str,
+    opened: float,
+    deadline: float,
+    late_until: float,
+    outcome: str | None,
+) -> RestoredCanary:
+    canary = Canary(id, route, sender, mailbox, *(instant_of(clock, wall) for wall in (opened, deadline, late_until)))
+    attempts = database.execute(
+        "SELECT number, begun, outcome, dot_sent, retry_at FROM attempt WHERE canary = ? ORDER BY number", (key,)
+    )
+    sightings = database.execute("SELECT folder, uidvalidity, uid FROM sighting WHERE canary = ?", (key,))
+    return RestoredCanary(
+        canary,
+        tuple(
+            RestoredAttempt(
+                number,
+                instant_of(clock, begun),
+                None if ended_as is None else AttemptOutcome(ended_as),
+                None if dot_sent is None else instant_of(clock, dot_sent),
+                None if retry_at is None else instant_of(clock, retry_at),
+            )
+            for number, begun, ended_as, dot_sent, retry_at in attempts
+        ),
+        tuple(sightings),
+        None if outcome is None else Outcome(outcome),
+    )
+
+
+def read_recent(path: Path, route: str, limit: int) -> tuple[RecordedCanary, ...]:
+    """The newest canaries of a route, newest first, without their attempts. Raises sqlite3.Error. Blocks."""
+    with closing(_reading(path)) as database:
+        found = database.execute(f"{_RECORDED} WHERE route = ? ORDER BY key DESC LIMIT ?", (route, limit))
+        return tuple(RecordedCanary(*columns) for _key, *columns in found)
+
+
+def read_canary(path: Path, id: str) -> RecordedCanary | None:
+    """A canary and its attempts. Raises sqlite3.Error. Blocks, for a while if the file is large."""
+    with closing(_reading(path)) as database:
+        found = database.execute(f"{_RECORDED} WHERE id = ? ORDER BY key DESC LIMIT 1", (id,)).fetchone()
+        if found is None:
+            return None
+        key, *columns = found
+        attempts = database.execute(_ATTEMPTS, (key,)).fetchall()
+        return replace(RecordedCanary(*columns), attempts=tuple(RecordedAttempt(*attempt) for attempt in attempts))
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    database.text_factory = lambda text: text.decode("utf-8", "replace")
+    return database
