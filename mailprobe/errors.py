@@ -79,6 +79,8 @@ class Reason(StrEnum):
     AGENT_RESTARTED = "agent_restarted"
     """The agent was killed in the middle of the attempt: whether the message was handed in is not known."""
     AGENT_LATE = "agent_late"
+    AGENT_FAILED = "agent_failed"
+    """A bug of ours; counted and logged with its traceback."""
     SENDER_BUSY = "sender_busy"
     """The sender's own limits (connections, messages a minute) left no room before the slot was over."""
 

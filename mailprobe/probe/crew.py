@@ -1,0 +1,238 @@
+"""The actors of one agent: a scheduler per route, a submitter per sender, a watcher per mailbox, one judge.
+
+A plan is applied by comparing it with the one in use: only what changed is stopped and begun. Canaries in flight are
+the ledger's and outlive every actor; a mailbox that is no longer planned is watched as long as the ledger expects
+something there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+
+from mailprobe.clock import Clock, wall_of
+from mailprobe.events import Publish, RoutesChanged
+from mailprobe.imap import Session, Watermark
+from mailprobe.message import Composer, Key, new_canary_id
+from mailprobe.model import Canary, RestoredCanary, Verdict
+from mailprobe.net.resolve import Resolver
+from mailprobe.plan import Mailbox, Plan, Route, Sender
+from mailprobe.probe.judge import Judge
+from mailprobe.probe.ledger import Ledger
+from mailprobe.probe.scheduler import Scheduler
+from mailprobe.probe.submitter import Submitter
+from mailprobe.probe.supervisor import Supervisor
+from mailprobe.probe.watcher import Watcher
+from mailprobe.smtp.attempt import Message, submit
+
+
+async def nothing_to_settle() -> None:
+    """Stands in for a journal where none is kept."""
+
+
+class Crew:
+    """Everybody who works for one agent, and the plan they work by."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        clock: Clock,
+        publish: Publish,
+        *,
+        key: Key,
+        agent: str,
+        settle: Callable[[], Awaitable[None]] = nothing_to_settle,
+        remember: Callable[[str, Mapping[str, Watermark]], None] = lambda mailbox, watermarks: None,
+        scheduled: bool = True,
+    ) -> None:
+        self.plan = Plan()
+        self.judge = Judge(Ledger(), clock, publish)
+        self._supervisor = supervisor
+        self._clock = clock
+        self._publish = publish
+        self._key = key
+        self._agent = agent
+        self._settle = settle
+        self._remember = remember
+        self._scheduled = scheduled
+        self._composers: dict[str, Composer] = {}
+        self._submitters: dict[str, Submitter] = {}
+        self._watchers: dict[str, Watcher] = {}
+        self._resolver = Resolver()
+        self.judge.ask_for_scan = self._ask_for_scan
+
+    async def begin(
+        self,
+        plan: Plan,
+        canaries: Iterable[RestoredCanary] = (),
+        watermarks: Mapping[str, Mapping[str, Watermark]] | None = None,
+    ) -> None:
+        """Sets everybody to work, going on where an earlier process stopped; call once."""
+        self._announce(self.plan, plan)
+        # before any watcher looks: what it finds has to be expected
+        self.judge.restore(canaries)
+        await self._engage(plan, watermarks or {})
+        self._resume_retries()
+        self._supervisor.start("judge", self.judge.run)
+
+    async def apply(self, plan: Plan) -> None:
+        """Makes this plan the one in use, touching only what differs from the one before."""
+        changed = [name for name, route in self.plan.routes.items() if plan.routes.get(name) != route]
+        await self._supervisor.stop(*(f"scheduler:{name}" for name in changed))
+        self._announce(self.plan, plan)
+        await self._engage(plan, {})
+
+    async def stop(self, attempts: float = 2.0, sweeping: float = 1.5) -> None:
+        """Ends in order: no new slots, attempts finished, mailboxes swept; each within so many seconds."""
+        await self._supervisor.stop(*(f"scheduler:{name}" for name in self.plan.routes))
+        running = [done for submitter in self._submitters.values() for done in submitter.attempting]
+        if running:
+            await asyncio.wait(running, timeout=attempts)
+        for watcher in self._watchers.values():
+            watcher.leave()
+        await self._supervisor.ended(*(f"watcher:{name}" for name in self._watchers), timeout=sweeping)
+
+    def send_now(self, route: Route) -> tuple[Canary, asyncio.Future[Verdict]]:
+        """Begins a canary at once, besides the grid; the future is its verdict."""
+        canary = self._new_canary(route, self._clock.now())
+        verdict = self.judge.verdict_of(canary.id)
+        self._start(route, canary, canary.deadline)
+        return canary, verdict
+
+    async def watching(self, mailboxes: Iterable[str]) -> None:
+        """Returns when each of these mailboxes is watched or is known not to be."""
+        for name in mailboxes:
+            await self._watchers[name].decided()
+
+    @property
+    def unswept(self) -> int:
+        """Proven canaries that still wait to be removed."""
+        return sum(len(watcher.sweeper) for watcher in self._watchers.values())
+
+    async def _engage(self, plan: Plan, watermarks: Mapping[str, Mapping[str, Watermark]]) -> None:
+        before, self.plan = self.plan, plan
+        for sender in plan.senders.values():
+            self._engage_submitter(sender)
+        await self._dismiss_watchers(plan.mailboxes)
+        for mailbox in plan.mailboxes.values():
+            self._engage_watcher(mailbox, watermarks.get(mailbox.name))
+        for route in plan.routes.values():
+            self._engage_scheduler(route, before.routes.get(route.name))
+
+    def _resume_retries(self) -> None:
+        for pending in self.judge.ledger.pending_retries():
+            route = self.plan.routes.get(pending.canary.route)
+            if route:
+                message = self._compose(route, pending.canary)
+                work = self._submitters[route.sender.name].go_on(
+                    route, pending.canary, message, pending.done, pending.retry_at
+                )
+                self._supervisor.once(f"submit:{route.name}", work)
+
+    def _announce(self, before: Plan, plan: Plan) -> None:
+        kept = {name for name, route in plan.routes.items() if name in before.routes and _same(before, plan, name)}
+        added = tuple(
+            (route.name, route.sender.name, route.mailbox.name, route.sender.kind.value)
+            for name, route in plan.routes.items()
+            if name not in kept
+        )
+        removed = tuple(name for name in before.routes if name not in kept)
+        self._publish(RoutesChanged(added, removed, tuple(plan.mailboxes)))
+
+    def _engage_submitter(self, sender: Sender) -> None:
+        engaged = self._submitters.get(sender.name)
+        if engaged and engaged.sender == sender:
+            return
+        resolver = Resolver(sender.resolver) if sender.resolver else self._resolver
+        self._submitters[sender.name] = Submitter(
+            sender,
+            self.judge,
+            self._clock,
+            self._publish,
+            submit=partial(submit, clock=self._clock, resolver=resolver),
+            settle=self._settle,
+            departed=self._departed,
+        )
+
+    async def _dismiss_watchers(self, mailboxes: Mapping[str, Mailbox]) -> None:
+        gone = [
+            name
+            for name, watcher in self._watchers.items()
+            if mailboxes.get(name, watcher.mailbox) != watcher.mailbox
+            or (name not in mailboxes and not self.judge.ledger.expecting(name))
+        ]
+        await self._supervisor.stop(*(f"watcher:{name}" for name in gone))
+        for name in gone:
+            del self._watchers[name]
+
+    def _engage_watcher(self, mailbox: Mailbox, watermarks: Mapping[str, Watermark] | None) -> None:
+        if mailbox.name in self._watchers:
+            return
+        watcher = Watcher(
+            mailbox,
+            self.judge,
+            self._clock,
+            self._publish,
+            key=self._key,
+            agent=self._agent,
+            open_session=partial(Session.open, clock=self._clock, resolver=self._resolver),
+            watermarks=watermarks,
+            remember=self._remember,
+        )
+        self._watchers[mailbox.name] = watcher
+        self._supervisor.start(f"watcher:{mailbox.name}", watcher.run)
+
+    def _engage_scheduler(self, route: Route, before: Route | None) -> None:
+        if route == before:
+            return
+        self._composers[route.name] = Composer(
+            self._key, self._agent, route.name, route.sender.from_address, route.mailbox.address
+        )
+        if self._scheduled:
+            scheduler = Scheduler(
+                route,
+                self._agent,
+                self._clock,
+                self.judge,
+                self._publish,
+                new_canary=self._new_canary,
+                start=self._start,
+            )
+            self._supervisor.start(f"scheduler:{route.name}", scheduler.run)
+
+    def _new_canary(self, route: Route, due: float) -> Canary:
+        return Canary(
+            id=new_canary_id(),
+            route=route.name,
+            sender=route.sender.name,
+            mailbox=route.mailbox.name,
+            opened=due,
+            deadline=due + route.deadline,
+            late_until=due + route.late_until,
+        )
+
+    def _start(self, route: Route, canary: Canary, until: float) -> None:
+        submitter = self._submitters[route.sender.name]
+        work = submitter.send(route, canary, self._compose(route, canary), until)
+        self._supervisor.once(f"submit:{route.name}", work)
+
+    def _compose(self, route: Route, canary: Canary) -> Message:
+        composed = self._composers[route.name].compose(canary.id, wall_of(self._clock, canary.opened))
+        return Message(route.sender.from_address, route.mailbox.address, composed.content, composed.envid)
+
+    def _departed(self, canary: Canary, at: float) -> None:
+        watcher = self._watchers.get(canary.mailbox)
+        if watcher:
+            watcher.expect(at)
+
+    def _ask_for_scan(self, mailbox: str) -> None:
+        watcher = self._watchers.get(mailbox)
+        if watcher:
+            watcher.want_scan()
+
+
+def _same(before: Plan, plan: Plan, name: str) -> bool:
+    """Whether a route still joins the same sender and mailbox, so that its series go on."""
+    old, new = before.routes[name], plan.routes[name]
+    return (old.sender.name, old.sender.kind, old.mailbox.name) == (new.sender.name, new.sender.kind, new.mailbox.name)

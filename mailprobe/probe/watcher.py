@@ -1,0 +1,300 @@
+"""Watches one mailbox for all routes that end in it: one long-lived session, there before anything is sent.
+
+While a canary is on its way the mailbox is looked at actively, with growing pauses; else IDLE waits for a push, which
+is only a hint to look. When the ledger has to say that something is *not* there, it asks for a scan, and no silence
+ever stands in for one. A session that fails is given up; the next one begins after a back-off with jitter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import Final
+
+from mailprobe.clock import Clock, wall_of
+from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.events import (
+    CertificateSeen,
+    MailboxDown,
+    MailboxScanned,
+    MailboxUp,
+    Publish,
+    QuotaSeen,
+    StrangersSeen,
+    Throttled,
+)
+from mailprobe.imap import Found, Look, MailboxView, Session, Watermark
+from mailprobe.message import BounceCandidate, Key, Ours, Stranger, Token, parse_report, recognise
+from mailprobe.model import Bounce, Canary, Scan, Sighting
+from mailprobe.plan import Cleanup, Mailbox
+from mailprobe.probe import looking
+from mailprobe.probe.backoff import Backoff
+from mailprobe.probe.judge import Judge
+from mailprobe.probe.sweeper import Sweeper
+
+QUOTA_EVERY: Final = 300.0
+
+
+class Watcher:
+    """The one who looks into a mailbox."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        judge: Judge,
+        clock: Clock,
+        publish: Publish,
+        *,
+        key: Key,
+        agent: str,
+        open_session: Callable[[Mailbox], Awaitable[Session]],
+        watermarks: Mapping[str, Watermark] | None = None,
+        remember: Callable[[str, Mapping[str, Watermark]], None] = lambda mailbox, watermarks: None,
+    ) -> None:
+        self.mailbox = mailbox
+        self.sweeper = Sweeper()
+        self._judge = judge
+        self._clock = clock
+        self._publish = publish
+        self._key = key
+        self._agent = agent
+        self._open_session = open_session
+        self._watermarks = watermarks
+        self._remember = remember
+        self._wake = asyncio.Event()
+        self._decided = asyncio.Event()
+        self._scan_wanted = self._leaving = False
+        self._last_departure = self._last_look = float("-inf")
+        self._departed_since_look: float | None = None
+        self._usual = looking.UsualTransit()
+        self._looked: dict[bool, float] = {}
+        self._continuous = False
+        self._last_scan = self._last_quota = float("-inf")
+        self._begun_wall = clock.wall()
+
+    def expect(self, at: float) -> None:
+        """A canary's final dot was sent at this instant: look actively from now on."""
+        self._last_departure = at
+        if self._departed_since_look is None:
+            self._departed_since_look = at
+            self._wake.set()
+
+    def want_scan(self) -> None:
+        """Somebody has to know what is not there."""
+        self._scan_wanted = True
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Look once more, remove what is proven ours, log out and end."""
+        self._leaving = True
+        self._wake.set()
+
+    async def decided(self) -> None:
+        """Returns when the mailbox is watched, or is known not to be."""
+        await self._decided.wait()
+
+    async def run(self) -> None:
+        """Watches for ever, session after session."""
+        backoff = Backoff()
+        while not self._leaving:
+            failure = await self._session(backoff)
+            if failure is None:
+                return
+            self._publish(MailboxDown(self.mailbox.name, self._clock.now(), failure))
+            self._decided.set()
+            if failure.reason is Reason.THROTTLED:
+                self._publish(Throttled(f"mailbox/{self.mailbox.name}", failure.reason))
+            await self._clock.sleep_until(self._clock.now() + self._pause(backoff, failure))
+
+    def _pause(self, backoff: Backoff, failure: ProbeFailure) -> float:
+        # a wrong password does not get better by asking often; each try may count towards a lock-out
+        slow = failure.reason in (Reason.AUTH_REJECTED, Reason.THROTTLED)
+        return max(backoff.pause(), 30.0 if slow else 0.0)
+
+    async def _session(self, backoff: Backoff) -> ProbeFailure | None:
+        """One session from log-in to its end; answers why it failed, None if it was asked to end."""
+        self._continuous = False
+        try:
+            session = await self._open_session(self.mailbox)
+        except ProbeFailure as failure:
+            return failure
+        view = None
+        try:
+            view = await MailboxView.open(session, self.mailbox, self._watermarks, since=self._since())
+            await self._scan(view)
+            backoff.reset()
+            self._announce(session)
+            await self._watch(view)
+            await session.close()
+        except ProbeFailure as failure:
+            return failure
+        except Exception as error:
+            # a bug of ours is the supervisor's; but nobody is looking any more, and that has to be said
+            failure = ProbeFailure(Stage.FETCH, Reason.AGENT_FAILED, type(error).__name__)
+            self._publish(MailboxDown(self.mailbox.name, self._clock.now(), failure))
+            raise
+        finally:
+            session.abort()
+            if view is not None:
+                self._watermarks = view.watermarks
+        return None
+
+    def _announce(self, session: Session) -> None:
+        self._continuous = True
+        if session.tls:
+            self._publish(CertificateSeen(f"mailbox/{self.mailbox.name}", session.tls))
+        self._publish(MailboxUp(self.mailbox.name, self._clock.now(), session.tls))
+        self._decided.set()
+
+    async def _watch(self, view: MailboxView) -> None:
+        while not self._leaving:
+            await self._wait(view)
+            self._wake.clear()
+            if self._scan_wanted or self._clock.now() - self._last_scan > looking.SCAN_EVERY:
+                await self._scan(view)
+            else:
+                await self._look(view)
+            if self.sweeper.due(self._clock.now()):
+                await self._sweep(view)
+            await self._quota(view)
+        while self.sweeper:
+            await self._sweep(view)
+
+    async def _wait(self, view: MailboxView) -> None:
+        """Until it is time to look again: a short pause while something is on its way, else IDLE."""
+        while not (self._scan_wanted or self._leaving):
+            due = self._look_due()
+            if due is None:
+                expecting = self._judge.ledger.expecting(self.mailbox.name) > 0
+                await view.idle(looking.PAUSE_TO_SWEEP if self.sweeper else looking.idle_seconds(expecting), self._wake)
+                return
+            if due <= self._clock.now():
+                return
+            with suppress(TimeoutError):
+                async with self._clock.timeout_at(due):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def _look_due(self) -> float | None:
+        """When to look actively, None if nothing is on its way that would be worth it."""
+        if self._departed_since_look is not None:
+            return self._departed_since_look + looking.SHORTEST_PAUSE
+        waited = self._last_look - self._last_departure
+        if waited > looking.active_window(self._usual.seconds) or not self._judge.ledger.expecting(self.mailbox.name):
+            return None
+        return self._last_look + looking.pause_after(waited)
+
+    async def _look(self, view: MailboxView) -> None:
+        junk = self._clock.now() - self._looked.get(True, float("-inf")) >= looking.JUNK_PAUSE
+        self._departed_since_look = None
+        look = await view.look(junk=junk)
+        await self._take(view, look, junk=junk)
+
+    async def _scan(self, view: MailboxView) -> None:
+        self._scan_wanted = False
+        self._departed_since_look = None
+        look = await view.scan()
+        self._last_scan = look.finished
+        await self._take(view, look, junk=True)
+        if look.complete:
+            scan = Scan(self.mailbox.name, look.started, look.finished)
+            self._judge.scanned(scan)
+            self._publish(MailboxScanned(scan))
+        self._remember(self.mailbox.name, self._safe_watermarks(view))
+
+    async def _take(self, view: MailboxView, look: Look, *, junk: bool) -> None:
+        """Tells the ledger what a look found, and remembers when it was."""
+        strangers = 0
+        for found in look.found:
+            recognised = recognise(found.headers, self._key, self._agent)
+            if isinstance(recognised, Ours):
+                self._ours(found, recognised.token)
+            elif isinstance(recognised, BounceCandidate):
+                strangers += not await self._bounced(view, found)
+            else:
+                strangers += isinstance(recognised, Stranger)
+        if strangers:
+            self._publish(StrangersSeen(self.mailbox.name, strangers))
+        self._last_look = look.finished
+        self._looked[False] = look.started
+        if junk:
+            self._looked[True] = look.started
+
+    def _ours(self, found: Found, token: Token) -> None:
+        canary = self._judge.ledger.canary(token.id)
+        if canary and canary.mailbox == self.mailbox.name and token.is_for(canary.route):
+            self._judge.sighted(self._sighting(found, canary))
+            self._usual.took(max(0.0, found.noticed - canary.opened))
+        elif canary or token.sent_wall >= self._begun_wall:
+            return  # another mailbox's, or of an agent of the same name that runs beside us: not ours to touch
+        self._remove(found)
+
+    def _sighting(self, found: Found, canary: Canary) -> Sighting:
+        return Sighting(
+            canary=canary.id,
+            mailbox=self.mailbox.name,
+            folder=found.folder,
+            junk=found.junk,
+            uidvalidity=found.uidvalidity,
+            uid=found.uid,
+            noticed=found.noticed,
+            previous_look=self._looked.get(found.junk),
+            continuous=self._continuous,
+            internaldate_wall=found.internaldate_wall,
+            headers=found.headers,
+        )
+
+    async def _bounced(self, view: MailboxView, found: Found) -> bool:
+        """Whether the message is a report about a canary of ours; if so the ledger is told."""
+        message = await view.fetch_message(found)
+        report = parse_report(message, self._key) if message else None
+        canary = self._judge.ledger.canary(report.token.id) if report and report.token else None
+        if report is None or canary is None:
+            return False
+        bounce = Bounce(
+            canary=canary.id,
+            mailbox=self.mailbox.name,
+            action=report.action,
+            status=report.status,
+            diagnostic=report.diagnostic,
+            reporting_mta=report.reporting_mta,
+            noticed=found.noticed,
+        )
+        self._judge.bounced(bounce)
+        self._remove(found)
+        return True
+
+    def _remove(self, found: Found) -> None:
+        if self.mailbox.cleanup is Cleanup.DELETE:
+            self.sweeper.add((found.folder, found.uidvalidity, found.uid), self._clock.now())
+
+    def _safe_watermarks(self, view: MailboxView) -> dict[str, Watermark]:
+        """Where another process may go on: not beyond what is still to be removed."""
+        safe = view.watermarks
+        for folder, uidvalidity, uid in self.sweeper.batch():
+            mark = safe.get(folder)
+            if mark and mark.uidvalidity == uidvalidity and uid < mark.next_uid:
+                safe[folder] = Watermark(uidvalidity, uid)
+        return safe
+
+    async def _sweep(self, view: MailboxView) -> None:
+        places = self.sweeper.batch()
+        await view.delete(places)
+        self.sweeper.removed(places, self._clock.now())
+
+    async def _quota(self, view: MailboxView) -> None:
+        if self._clock.now() - self._last_quota < QUOTA_EVERY:
+            return
+        self._last_quota = self._clock.now()
+        used = await view.session.quota()
+        if used is not None:
+            self._publish(QuotaSeen(self.mailbox.name, used))
+
+    def _since(self) -> date | None:
+        """The day before the oldest canary that may lie there unseen; None if there is none."""
+        opened = self._judge.ledger.earliest_opened(self.mailbox.name)
+        if opened is None:
+            return None
+        return datetime.fromtimestamp(wall_of(self._clock, opened) - 86400, UTC).date()
