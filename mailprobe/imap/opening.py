@@ -1,0 +1,168 @@
+"""From a mailbox's endpoint to a connection that is logged in: resolve, connect, TLS, greeting, capabilities, login.
+
+One wrong password is exactly one failed login: servers hold back whoever fails (Dovecot up to 15 s), and every
+other probe from this address with him.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Final
+
+from mailprobe.auth.passwords import read_secret
+from mailprobe.clock import Clock
+from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.imap import names
+from mailprobe.imap.connection import Connection
+from mailprobe.imap.failure import failure_of
+from mailprobe.imap.protocol import Protocol
+from mailprobe.model import TlsMode
+from mailprobe.net.connect import connect
+from mailprobe.net.diagnose import speaks_tls
+from mailprobe.net.resolve import Resolver
+from mailprobe.net.tls import context_for, must_verify, tls_facts
+from mailprobe.plan import Endpoint, Login, Mailbox
+
+_SHUTDOWN_SECONDS: Final = 1.0
+"""What a TLS closing that nobody answers may take; nobody waits for it."""
+_LATER: Final = 1.0
+"""How much later than ours the loop's own handshake time-out comes, so that it is known as a time-out."""
+
+
+async def open_connection(mailbox: Mailbox, clock: Clock, resolver: Resolver) -> Connection:
+    """A connection on which somebody is logged in. Raises ProbeFailure with the stage that failed."""
+    endpoint = mailbox.endpoint
+    protocol = Protocol(asyncio.get_running_loop(), clock.now)
+    connection = Connection(protocol, mailbox.timeout)
+    try:
+        await _connect(connection, endpoint, resolver)
+        await _greet(connection, endpoint)
+        await connection.ask_capabilities(Stage.GREETING)
+        if endpoint.tls in (TlsMode.STARTTLS, TlsMode.OPPORTUNISTIC):
+            await _starttls(connection, endpoint)
+        if not connection.protocol.logged_in:
+            await _login(connection, mailbox.login)
+        await connection.ask_capabilities(Stage.AUTH)
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+async def _connect(connection: Connection, endpoint: Endpoint, resolver: Resolver) -> None:
+    resolved = await resolver.addresses(endpoint.host, endpoint.family, connection.timeout)
+    sock = await connect(
+        resolved.addresses[0], endpoint.port, source_address=endpoint.source_address, timeout=connection.timeout
+    )
+    loop, protocol = asyncio.get_running_loop(), connection.protocol
+    if endpoint.tls is not TlsMode.IMPLICIT:
+        await connection.bounded(Stage.CONNECT, loop.create_connection(lambda: protocol, sock=sock))
+        return
+    try:
+        context = context_for(endpoint)
+    except BaseException:
+        sock.close()
+        raise
+    securing = loop.create_connection(
+        lambda: protocol,
+        sock=sock,
+        ssl=context,
+        server_hostname=endpoint.tls_name,
+        ssl_handshake_timeout=connection.timeout + _LATER,
+        ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    await connection.bounded(Stage.TLS, securing)
+    _record_tls(connection, endpoint)
+
+
+async def _greet(connection: Connection, endpoint: Endpoint) -> None:
+    """Waits to be greeted. A server that says nothing may be waiting for TLS: that is found out and said."""
+    protocol = connection.protocol
+    try:
+        async with asyncio.timeout(connection.timeout):
+            await protocol.greeting
+    except TimeoutError:
+        if endpoint.tls is not TlsMode.IMPLICIT and await speaks_tls(protocol.transport):
+            detail = "the server waits for TLS: it wants implicit TLS, not starttls or plaintext"
+            raise ProbeFailure(Stage.GREETING, Reason.WRONG_TLS_MODE, detail) from None
+        detail = f"no greeting within {connection.timeout:g} s"
+        raise ProbeFailure(Stage.GREETING, Reason.TIMEOUT, detail) from None
+    except Exception as error:
+        failure = failure_of(error, Stage.GREETING)
+        if failure is None:
+            raise
+        raise failure from error
+
+
+async def _starttls(connection: Connection, endpoint: Endpoint) -> None:
+    """Source: RFC 3501 6.2.1; a PREAUTH that would skip it is refused (RFC 9051 7.1.4)."""
+    protocol = connection.protocol
+    if protocol.logged_in or "STARTTLS" not in connection.capabilities:
+        if endpoint.tls is TlsMode.OPPORTUNISTIC:
+            return
+        why = "logged in before TLS" if protocol.logged_in else "STARTTLS is not offered"
+        raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, why)
+    context = context_for(endpoint)
+    await connection.command(Stage.STARTTLS, "STARTTLS")
+    if protocol.lost.done():  # octets in the clear came with the OK
+        await connection.bounded(Stage.STARTTLS, protocol.lost)
+    protocol.unseal()
+    securing = asyncio.get_running_loop().start_tls(
+        protocol.transport,
+        protocol,
+        context,
+        server_hostname=endpoint.tls_name,
+        ssl_handshake_timeout=connection.timeout + _LATER,
+        ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+    )
+    try:
+        protocol.transport = await connection.bounded(Stage.STARTTLS, securing)
+    except ProbeFailure as failure:
+        if failure.reason is Reason.WRONG_TLS_MODE:  # no TLS record came where the handshake was agreed
+            detail = "octets in the clear after STARTTLS"
+            raise ProbeFailure(Stage.STARTTLS, Reason.PLAINTEXT_AFTER_STARTTLS, detail) from failure
+        raise
+    _record_tls(connection, endpoint)
+    await connection.ask_capabilities(Stage.STARTTLS)
+
+
+def _record_tls(connection: Connection, endpoint: Endpoint) -> None:
+    ssl_object = connection.protocol.transport.get_extra_info("ssl_object")
+    connection.tls = tls_facts(ssl_object, must_verify(endpoint))
+
+
+async def _login(connection: Connection, login: Login) -> None:
+    """AUTHENTICATE PLAIN where it is offered, else LOGIN unless that is disabled; never one after the other."""
+    password = (await asyncio.to_thread(read_secret, login.password)).reveal()
+    offered = connection.capabilities
+    if "\0" in login.username + password:
+        raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, "a NUL in user name or password cannot be sent")
+    if "AUTH=PLAIN" in offered:
+        response = base64.b64encode(f"\0{login.username}\0{password}".encode())
+        initial = "SASL-IR" in offered
+        arguments = f"PLAIN {response.decode()}" if initial else "PLAIN"
+        await connection.command(Stage.AUTH, "AUTHENTICATE", arguments, answers=() if initial else (response,))
+    elif "LOGINDISABLED" not in offered:
+        first, answers = login_arguments(login.username, password)
+        await connection.command(Stage.AUTH, "LOGIN", first, answers=answers)
+    else:
+        detail = "the server offers neither AUTH=PLAIN nor LOGIN" + ("" if connection.tls else " without TLS")
+        raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
+
+
+def login_arguments(*texts: str) -> tuple[str, tuple[bytes, ...]]:
+    """Strings as a command's arguments: the first line of them, and what follows after each `+` of the server.
+
+    Quoted where that can hold them, else as literals (RFC 3501 4.3).
+    """
+    lines = [b""]
+    for text in texts:
+        space = b" " if lines[-1] else b""
+        if names.needs_literal(text):
+            octets = text.encode()
+            lines[-1] += space + b"{%d}" % len(octets)
+            lines.append(octets)
+        else:
+            lines[-1] += space + names.quoted(text).encode()
+    return lines[0].decode(), tuple(lines[1:])

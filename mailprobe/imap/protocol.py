@@ -1,0 +1,279 @@
+"""aioimaplib's protocol made safe to keep open for days: a lost connection wakes whoever waits, at once.
+
+Subclasses aioimaplib (GPL-3.0-only by its metadata), which is why mailprobe as a whole is handed out under the GPL.
+Kept of it: tags, the states in which a command is legal, the pairing of a command with its tagged response.
+Replaced: everything from bytes to responses (recursive and quadratic there), greeting and continuations, what
+happens when the connection ends (nothing, there), and whatever would log a secret. The private names that this
+touches are listed in a test, so that an upgrade fails there first.
+
+One command at a time. After any failure the connection is spent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from aioimaplib import aioimaplib as library
+
+from mailprobe.errors import plain_text
+from mailprobe.imap import parse
+from mailprobe.imap.arrivals import Arrivals
+from mailprobe.imap.framing import Framer, FramingError, Parts
+
+# it prints what it sends; nothing of ours goes through its logging calls, but a subclass method overlooked might
+logging.getLogger("aioimaplib").setLevel(logging.WARNING)
+logging.getLogger("aioimaplib.aioimaplib").setLevel(logging.WARNING)
+
+COMMAND_LIMIT: Final = 64 << 20
+"""Octets that may come in answer to one command: a hundred headers of 64 KiB each, ten times over."""
+
+_OVERHEAD: Final = 200
+"""Octets that one response takes in our memory beside its own."""
+_TAGGED: Final = re.compile(rb"([A-Za-z]+\d+) (OK|NO|BAD)(?: |$)", re.IGNORECASE)
+
+
+class ConnectionLost(Exception):
+    """The connection is gone. `bye` is what the server said before, without `* BYE `; None if it said nothing."""
+
+    def __init__(self, error: BaseException | None = None, bye: bytes | None = None) -> None:
+        super().__init__("connection lost")
+        self.error = error
+        self.bye = bye
+
+
+class Violation(Exception):
+    """What came is not IMAP, or came when nothing may come; the argument is text for people."""
+
+
+class PlaintextAfterStarttls(Violation):
+    """Octets came in the clear after the server had agreed to STARTTLS: an injection, or a broken server."""
+
+
+class TooMuch(Violation):
+    """More came than we are ready to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untagged:
+    """One untagged response: when it came, its parts without `* `; for a FETCH, when its message was announced."""
+
+    at: float
+    parts: Parts
+    noticed: float
+
+
+class Exchange(library.Command):  # type: ignore[misc]
+    """A command as it goes out and all that came in answer. Its repr shows no argument: some are secrets.
+
+    `answers` are sent one at a time when the server asks for more with `+`: the rest of a line after a literal, or
+    SASL responses (RFC 3501 4.3, 6.2.2).
+    """
+
+    def __init__(self, name: str, tag: str, arguments: str = "", *, uid: bool = False, answers: tuple[bytes, ...] = ()):
+        super().__init__(name, tag)
+        self.line = " ".join(filter(None, (tag, "UID" if uid else "", name, arguments)))
+        self.answers = deque(answers)
+        self.untagged: list[Untagged] = []
+        self.text = b""
+        self.size = 0
+        self.continued = asyncio.Event()
+
+    def __str__(self) -> str:
+        return self.line
+
+    def __repr__(self) -> str:
+        return f"{self.tag} {self.name}"
+
+    @property
+    def result(self) -> str:
+        """OK, NO or BAD."""
+        return cast(str, self.response.result)
+
+    def finish(self, error: BaseException) -> None:
+        """Ends the wait for this command with an exception."""
+        self._exception = error
+        self._event.set()
+
+
+class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
+    """One connection's protocol: `lost` is done as soon as it is over, with the reason."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float]) -> None:
+        super().__init__(loop)
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.lost.add_done_callback(lambda lost: lost.exception())  # nobody has to ask for it
+        self.greeting: asyncio.Future[bytes] = loop.create_future()
+        self.greeting.add_done_callback(lambda greeting: greeting.cancelled() or greeting.exception())
+        self.arrivals = Arrivals()
+        self.pushed = asyncio.Event()
+        """Set by whatever the server says about the selected folder's size."""
+        self.bye: bytes | None = None
+        self._now = now
+        self._framer = Framer()
+        self._sealed = False
+        """STARTTLS is agreed and TLS has not begun: nothing may come in the clear."""
+
+    # ---- what we say
+
+    def begin(self, exchange: Exchange) -> None:
+        """The one command that may be under way from now on. ConnectionLost if there is nobody to hear it."""
+        if self.lost.done():
+            raise self.lost.exception() or ConnectionLost()
+        if self._current is not None:
+            raise RuntimeError("two commands at a time on one IMAP connection")
+
+    def send(self, line: str, scrub: str | None = None) -> None:
+        """Writes one line; unlike the library's, it is not logged."""
+        self.write(line.encode() + b"\r\n")
+
+    def write(self, data: bytes) -> None:
+        """Writes octets, or nothing on a connection that is over: `lost` says so to whoever waits."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def unseal(self) -> None:
+        """TLS begins now. Source: RFC 3501 6.2.1."""
+        self._sealed = False
+
+    @property
+    def logged_in(self) -> bool:
+        """Whether the server takes us for somebody: after a login, or a PREAUTH greeting."""
+        return self.state in (library.AUTH, library.SELECTED)
+
+    # ---- what we hear
+
+    def data_received(self, data: bytes) -> None:
+        """Cuts, dispatches, and ends the connection on the first thing that is wrong."""
+        at = self._now()
+        try:
+            self._must_be_open()
+            for parts in self._framer.feed(data):
+                self._must_be_open()
+                self._dispatch(parts, at)
+            if self._framer.pending:
+                self._must_be_open()
+            if self.bye is not None and (self._current is None or self._current.name != "LOGOUT"):
+                raise ConnectionLost(bye=self.bye)  # after the tagged reply that came with it
+        except FramingError as error:
+            self.fail(TooMuch(str(error)))
+        except parse.Malformed as error:
+            self.fail(Violation(f"malformed {error}"))
+        except library.AioImapException as error:
+            self.fail(Violation(str(error)))
+        except Exception as error:  # ours, or a bug of ours, which a transport would log and go on
+            self.fail(error)
+
+    def _must_be_open(self) -> None:
+        if self._sealed:
+            raise PlaintextAfterStarttls("octets in the clear after STARTTLS")
+
+    def _dispatch(self, parts: Parts, at: float) -> None:
+        line = parts[0]
+        if not self.greeting.done():
+            self._greeted(line)
+        elif line.startswith(b"* "):
+            self._untagged((line[2:], *parts[1:]), at)
+        elif line.startswith(b"+"):
+            self._continuation(line)
+        elif match := _TAGGED.match(line):
+            self._tagged(match[1], match[2].decode().upper(), line[match.end() :])
+        elif line:
+            raise Violation("neither tagged nor untagged: " + plain_text(line, 100))
+
+    def _greeted(self, line: bytes) -> None:
+        """Source: RFC 3501 7.1. Only `* OK` and `* PREAUTH` are a welcome, whatever else is in the line."""
+        status, _, text = line[2:].partition(b" ")
+        match status.upper() if line.startswith(b"* ") else b"":
+            case b"OK":
+                self.state = library.NONAUTH
+            case b"PREAUTH":
+                self.state = library.AUTH
+            case b"BYE":
+                raise ConnectionLost(bye=text)
+            case _:
+                raise Violation("no IMAP greeting: " + plain_text(line, 100))
+        self.greeting.set_result(text)
+
+    def _untagged(self, parts: Parts, at: float) -> None:
+        line, current = parts[0], self._current
+        noticed = at
+        if heard := parse.numbered(line):
+            noticed = self._size_changed(*heard, at)
+        elif line[:4].upper() == b"BYE " or line.upper() == b"BYE":
+            self.bye = line[4:]
+        if current is None:
+            return
+        current.size += _OVERHEAD + sum(map(len, parts))
+        if current.size > COMMAND_LIMIT:
+            raise TooMuch(f"more than {COMMAND_LIMIT} octets in answer to {current.name}")
+        if not (current.name == "IDLE" or current.name == "NOOP"):
+            current.untagged.append(Untagged(at, parts, noticed))
+
+    def _size_changed(self, number: int, name: bytes, at: float) -> float:
+        """Keeps `arrivals` up to date; when the message of this number was announced."""
+        match name:
+            case b"EXISTS":
+                self.arrivals.heard_exists(number, at)
+                self.pushed.set()
+            case b"EXPUNGE":
+                self.arrivals.heard_expunge(number)
+            case b"FETCH":
+                return self.arrivals.noticed(number, at)
+        return at
+
+    def _continuation(self, line: bytes) -> None:
+        current = self._current
+        if current is None:
+            raise Violation("a continuation that nobody asked for")
+        if current.answers:
+            self.write(current.answers.popleft() + b"\r\n")
+        elif current.name == "AUTHENTICATE":
+            self.write(b"*\r\n")  # a further challenge, where our mechanism has nothing more to say: cancelled
+        else:
+            current.continued.set()
+
+    def _tagged(self, tag: bytes, result: str, text: bytes) -> None:
+        current = self._current
+        if current is None:
+            raise Violation("a tagged response that nobody waits for")
+        current.text = text
+        self._response_done(tag + b" " + result.encode() + b" " + text)
+        match current.name, result:
+            case "STARTTLS", "OK":
+                self._sealed = True
+            case "AUTHENTICATE" | "LOGIN", "OK":
+                self.state = library.AUTH
+            case "SELECT", _:  # one that failed leaves nothing selected: RFC 3501 6.3.1
+                self.state = library.SELECTED if result == "OK" else library.AUTH
+                self.arrivals = Arrivals(self.arrivals.exists if result == "OK" else 0)
+
+    # ---- how it ends
+
+    @property
+    def _current(self) -> Exchange | None:
+        pending: Exchange | None = self.pending_sync_command
+        return pending or next(iter(self.pending_async_commands.values()), None)
+
+    def fail(self, error: BaseException) -> None:
+        """The connection is over, for this reason: whoever waits is woken, now."""
+        if not self.lost.done():
+            self.lost.set_exception(error)
+        if not self.greeting.done():
+            self.greeting.set_exception(error)
+        if current := self._current:
+            current.finish(error)
+        self.pending_sync_command = None
+        self.pending_async_commands.clear()
+        self.state = library.LOGOUT
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport when the connection is over."""
+        self.fail(ConnectionLost(exc, self.bye))
