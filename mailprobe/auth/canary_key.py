@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +25,10 @@ def canary_key(key_file: Path | None, journal: Path | None) -> Key:
     if journal is None:
         return Key.generate()
     kept = journal.with_name(journal.name + ".key")
+    if kept.exists():
+        return _read(kept)
     try:
         _make(kept)
-    except FileExistsError:
-        return _read(kept)
     except OSError as error:
         raise ConfigurationError(
             f"{kept}: cannot write the canary key here: {error.strerror}; give agent.key_file or another agent.journal"
@@ -43,7 +44,8 @@ def _make(path: Path) -> None:
     try:
         os.write(descriptor, secrets.token_hex(KEY_OCTETS).encode() + b"\n")
         os.fsync(descriptor)
-        os.link(temporary, path)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
     finally:
         os.close(descriptor)
         os.unlink(temporary)
