@@ -67,7 +67,7 @@ def failure_of(error: BaseException, stage: Stage) -> ProbeFailure | None:
     if isinstance(error, ssl.SSLError):
         return _tls_failure(error, stage)
     if isinstance(error, TimeoutError) and error.errno is None:
-        return ProbeFailure(stage, Reason.TIMEOUT)
+        return ProbeFailure(stage, Reason.DNS_TIMEOUT if stage is Stage.RESOLVE else Reason.TIMEOUT)
     if isinstance(error, OSError) and error.errno not in _OURS:
         reason = _BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_LOST)
         return ProbeFailure(stage, reason, os.strerror(error.errno) if error.errno else str(error))

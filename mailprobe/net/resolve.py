@@ -153,9 +153,8 @@ def _named(error: Exception, name: str, timeout: float) -> Exception:
     failure = failure_of(error, Stage.RESOLVE)
     if failure is None:
         return error
-    if failure.reason is Reason.TIMEOUT:
-        return ProbeFailure(Stage.RESOLVE, Reason.DNS_TIMEOUT, f"{name}: no answer within {timeout:g} s")
-    return ProbeFailure(Stage.RESOLVE, failure.reason, f"{name}: {failure.detail}")
+    detail = failure.detail or f"no answer within {timeout:g} s"
+    return ProbeFailure(Stage.RESOLVE, failure.reason, f"{name}: {detail}")
 
 
 def _dns_resolver(nameservers: tuple[tuple[str, int], ...]) -> DnsResolver:

@@ -1,0 +1,67 @@
+"""One attempt: one address, one fresh connection, one transaction, and everything that was learned from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mailprobe.auth.passwords import Secret, read_secret
+from mailprobe.clock import Clock
+from mailprobe.errors import ProbeFailure, Stage
+from mailprobe.model import Attempt
+from mailprobe.net.resolve import Resolver
+from mailprobe.plan import Login, Sender
+from mailprobe.smtp import target
+from mailprobe.smtp.dialogue import Dialogue, Message
+from mailprobe.smtp.failure import failure_of
+from mailprobe.smtp.record import Record
+
+
+async def submit(
+    sender: Sender,
+    message: Message,
+    *,
+    number: int,
+    timeout: float,
+    clock: Clock,
+    resolver: Resolver,
+    dot_sent: Callable[[float], None],
+) -> Attempt:
+    """Hands a message in, once, and returns how that went; no failure of the world is raised.
+
+    Attempt `number` (from 1) takes the number-th address of the sender's servers. Each stage may take `timeout`
+    seconds. `dot_sent` is called with the instant at which the final dot is handed to the kernel, before the
+    reply is known: from then on the message may exist. A cancel closes the connection and is passed on.
+    """
+    record = Record(number, clock, dot_sent)
+    failure: ProbeFailure | None = None
+    dialogue: Dialogue | None = None
+    try:
+        try:
+            # read before anything else: from then on no server can bring the password into view
+            password = await _password(sender.login)
+            with record.at(Stage.RESOLVE):
+                async with asyncio.timeout(timeout):
+                    record.peer = await target.choose(sender, message.recipient, number, resolver, timeout, record)
+            dialogue = Dialogue(sender, record.peer, password, record, timeout)
+            await dialogue.open()
+            await dialogue.hand_in(message)
+        except Exception as error:
+            failure = failure_of(error, record.stage, timeout)
+            if failure is None:
+                raise
+            record.transcript.note(str(failure))
+        if dialogue:
+            await dialogue.quit()
+    finally:
+        if dialogue:
+            dialogue.abort()
+    return record.end(failure)
+
+
+async def _password(login: Login | None) -> Secret | None:
+    if login is None:
+        return None
+    if login.password.file:  # which may be on a file system that does not answer
+        return await asyncio.to_thread(read_secret, login.password)
+    return read_secret(login.password)

@@ -1,0 +1,299 @@
+"""aiosmtplib's protocol, made strict: no reply is ever taken for the answer to another command.
+
+The library leans on well-behaved servers in places where a probe must not: it keeps the rest of a segment for
+the next command, accepts codes like ` 25`, lets `250-` continue as `550`, drops what comes unasked, and after a
+cancelled command pairs its reply with the following one. Here each of these ends the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from typing import Final, cast
+
+from aiosmtplib import SMTPException, SMTPResponse, SMTPServerDisconnected
+from aiosmtplib.protocol import SMTPProtocol
+
+from mailprobe.errors import Reply
+from mailprobe.smtp.transcript import HIDDEN, Scrubber, Transcript
+
+PRIVATE_NAMES: Final = (
+    "_buffer",
+    "_loop",
+    "_over_ssl",
+    "_quit_sent",
+    "_response_pending",
+    "_response_waiter",
+    "_set_response_exception",
+)
+"""What this adapter uses of aiosmtplib beside its public interface; a test looks whether it is still there."""
+
+LINE_LIMIT: Final = 8192
+REPLY_LIMIT: Final = 32 * 1024
+"""Bytes of a line and of a whole reply. RFC 5321 4.5.3.1.5 has 512 a line; an EHLO of 20 lines is 1 KB."""
+HANDSHAKE_TIMEOUT: Final = 3600.0
+"""The event loop's own limit, out of the way of the attempt's: it would end as ConnectionAbortedError."""
+_LINE: Final = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
+_SHOWN: Final = 512
+
+
+class MalformedReply(SMTPException):
+    """Not a reply of RFC 5321 4.2: a code that is none, or two codes in one reply."""
+
+
+class ReplyTooLong(SMTPException):
+    """A line or a reply that does not end."""
+
+
+class Surplus(SMTPException):
+    """Bytes that nobody asked for: what comes next cannot be paired with a command."""
+
+
+class PlaintextAfterStarttls(SMTPException):
+    """Bytes between the reply to STARTTLS and the handshake: anyone may have put them there (CVE-2011-0411)."""
+
+
+class AttemptProtocol(SMTPProtocol):
+    """One connection of one attempt. Once `spent`, nothing more can be said on it.
+
+    `text` is the last reply's, uncut: an EHLO may have more lines than a `Reply` keeps.
+    """
+
+    def __init__(self, transcript: Transcript, scrub: Scrubber) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.spent = False
+        self._transcript = transcript
+        self._scrub = scrub
+        self._surplus = bytearray()
+        self._lines: list[bytes] = []
+        self._code = b""
+        self._reply_size = 0
+        self._flushed: Callable[[], None] | None = None
+        self.text = ""
+
+    # what an attempt says
+
+    async def greeting(self) -> Reply:
+        """What the server says first."""
+        return self._reply(await self.read_response())
+
+    async def command(self, *words: str, hidden: bool = False) -> Reply:
+        """Says one line and returns the reply to it; a 421 said before, unasked, is that reply (RFC 5321 3.8).
+
+        `hidden`: a credential; only the first two words of `AUTH` are shown.
+        """
+        if farewell := self._farewell():
+            return farewell
+        self._transcript.sent(_shown(words) if hidden else " ".join(words))
+        line = " ".join(words).encode()
+        return self._reply(await self.execute_command(line))
+
+    async def content(self, content: bytes, flushed: Callable[[], None]) -> Reply:
+        """Says the message with its final dot; `flushed` is called once the kernel has all of it.
+
+        With TLS: once the TLS layer has it. `content` has CRLF everywhere (RFC 5321 2.3.8).
+        """
+        if farewell := self._farewell():
+            return farewell
+        self._transcript.sent(f"<{len(content)} bytes>")
+        self._flushed = flushed
+        self._response_pending = True
+        self.write(dot_stuffed(content))
+        if self._transport.get_write_buffer_size() == 0:
+            self._dot_is_out()
+        reply = self._reply(await self.read_response())
+        if 200 <= reply.code <= 299:
+            self._dot_is_out()  # who takes the message has the dot, whatever our buffers say
+        return reply
+
+    async def upgrade(self, context: ssl.SSLContext, server_name: str) -> None:
+        """TLS from here on. Raises PlaintextAfterStarttls where the server went on talking."""
+        if self._surplus:
+            self._say_surplus()
+            raise PlaintextAfterStarttls("plaintext after the reply to STARTTLS")
+        self.spent = True
+        transport = await self._loop.start_tls(
+            self._transport, self, context, server_hostname=server_name, ssl_handshake_timeout=HANDSHAKE_TIMEOUT
+        )
+        assert transport is not None
+        self.transport = transport
+        self._over_ssl = True
+        transport.set_write_buffer_limits(high=0)
+        self.spent = False
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS layer, None without."""
+        return self._transport.get_extra_info("ssl_object")  # type: ignore[no-any-return]
+
+    def abort(self) -> None:
+        """Ends the connection at once, without a word."""
+        self.spent = True
+        if self.transport is not None:
+            self._transport.abort()
+
+    @property
+    def heard_nothing(self) -> bool:
+        """True as long as not one byte has come that is not yet part of a reply."""
+        return not (self._buffer or self._lines or self._surplus)
+
+    # what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Makes `resume_writing` mean: all of it is handed over."""
+        super().connection_made(transport)
+        self._transport.set_write_buffer_limits(high=0)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As the base class, which would invent a 221 if QUIT had been said."""
+        self.spent = True
+        self._quit_sent = False
+        super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """The buffer is empty."""
+        super().resume_writing()
+        self._dot_is_out()
+
+    def data_received(self, data: bytes) -> None:
+        """Collects the lines of the reply that is waited for; anything else is surplus."""
+        waiter = self._response_waiter
+        if waiter is None or not self._response_pending or waiter.done():
+            self._surplus += data[: max(0, LINE_LIMIT - len(self._surplus))]
+            return
+        self._buffer += data
+        try:
+            reply = self._take_reply()
+        except SMTPException as error:
+            self._set_response_exception(waiter, error)
+        else:
+            if reply:
+                waiter.set_result(reply)
+
+    # what the base class calls
+
+    def write(self, data: bytes) -> None:
+        """Refuses to speak on a connection on which replies can no longer be paired."""
+        if self._surplus:
+            self._say_surplus()
+            self.spent = True
+            raise Surplus("the server said more than its reply")
+        if self.spent:
+            raise SMTPServerDisconnected("the connection is spent")
+        super().write(data)
+
+    async def read_response(self, timeout: float | None = None) -> SMTPResponse:
+        """The reply; after anything else the connection is spent, since a reply is still owed."""
+        try:
+            reply = await super().read_response(timeout)
+        except BaseException:
+            self.spent = True
+            self._say_fragment()
+            raise
+        self._surplus[:0] = self._buffer  # that reply stands; but nothing can be said any more
+        self._buffer.clear()
+        return reply
+
+    # parts
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        if self.transport is None:
+            raise SMTPServerDisconnected("the connection is gone")
+        return cast(asyncio.Transport, self.transport)
+
+    def _take_reply(self) -> SMTPResponse | None:
+        """Moves complete lines out of the buffer; the reply if the last of them ends one.
+
+        Each line is looked at once, however the server cuts them up.
+        """
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end]).rstrip(b"\r")
+            del self._buffer[: end + 1]
+            self._reply_size += end + 1
+            if len(line) > LINE_LIMIT or self._reply_size > REPLY_LIMIT:
+                raise ReplyTooLong(f"more than {LINE_LIMIT} bytes a line or {REPLY_LIMIT} a reply")
+            if self._take_line(line):
+                return self._end_reply()
+        if len(self._buffer) > LINE_LIMIT:
+            raise ReplyTooLong(f"more than {LINE_LIMIT} bytes and no end of line")
+        return None
+
+    def _take_line(self, line: bytes) -> bool:
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise MalformedReply(f"not a reply: {self._clean(line)}")
+        code, separator, text = match.groups()
+        if self._code not in (b"", code):
+            raise MalformedReply(f"{self._code.decode()} and {code.decode()} in one reply: {self._clean(line)}")
+        self._code = code
+        self._lines.append((text or b"").strip())
+        return bool(separator != b"-")
+
+    def _end_reply(self) -> SMTPResponse:
+        text = b"\n".join(self._lines).decode("utf-8", "replace")
+        reply = SMTPResponse(int(self._code), text)
+        self._lines.clear()
+        self._code, self._reply_size = b"", 0
+        return reply
+
+    def _reply(self, response: SMTPResponse) -> Reply:
+        """The reply as it may be kept: a challenge may hold anything, other text no credential."""
+        text = response.message
+        if response.code == 334 or self._scrub(text) == HIDDEN:
+            text = HIDDEN
+        self.text = text
+        for line in text.split("\n")[:-1]:
+            self._transcript.heard(f"{response.code}-{line}")
+        self._transcript.heard(f"{response.code} " + text.rpartition("\n")[2])
+        if response.code == 421:
+            self.spent = True
+        return Reply.of(response.code, text)
+
+    def _farewell(self) -> Reply | None:
+        if not self._surplus.startswith(b"421"):
+            return None
+        self._buffer += self._surplus
+        self._surplus.clear()
+        try:
+            response = self._take_reply()
+        except SMTPException:
+            response = None
+        return self._reply(response) if response else None
+
+    def _dot_is_out(self) -> None:
+        if self._flushed:
+            flushed, self._flushed = self._flushed, None
+            flushed()
+
+    def _say_surplus(self) -> None:
+        self._transcript.note(f"unasked: {self._clean(bytes(self._surplus))}")
+
+    def _say_fragment(self) -> None:
+        begun = b"\n".join([*self._lines, bytes(self._buffer)])
+        if begun:
+            self._transcript.note(f"only a part of a reply: {self._code.decode()} {self._clean(begun)}")
+
+    def _clean(self, data: bytes) -> str:
+        return self._scrub(data[:_SHOWN].decode("utf-8", "replace"))
+
+
+def dot_stuffed(content: bytes) -> bytes:
+    """The message as DATA wants it, with the final dot. Source: RFC 5321 4.5.2.
+
+    Raises ValueError for a bare CR or LF, which servers read differently.
+    """
+    if not content.count(b"\r\n") == content.count(b"\n") == content.count(b"\r"):
+        raise ValueError("the message has a bare CR or LF")
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    if stuffed.startswith(b"."):
+        stuffed = b"." + stuffed
+    return stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+def _shown(words: tuple[str, ...]) -> str:
+    if words[0] != "AUTH":
+        return HIDDEN
+    return " ".join([*words[:2], HIDDEN] if len(words) > 2 else words)

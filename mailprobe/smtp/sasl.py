@@ -1,0 +1,41 @@
+"""AUTH PLAIN and LOGIN, one of them, once: a wrong password is one failed login. Source: RFC 4954, RFC 4616."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection
+from enum import StrEnum
+
+from mailprobe.auth.passwords import Secret
+
+
+class Mechanism(StrEnum):
+    """How to log in."""
+
+    PLAIN = "PLAIN"
+    LOGIN = "LOGIN"
+
+
+def choose(offered: Collection[str]) -> Mechanism | None:
+    """The mechanism to use of those a server offers (in lower case): PLAIN rather than LOGIN, else None."""
+    return next((mechanism for mechanism in Mechanism if mechanism.lower() in offered), None)
+
+
+def answers(mechanism: Mechanism, username: str, password: Secret) -> tuple[str, ...]:
+    """What to say to the server, encoded: with PLAIN in the AUTH command itself, with LOGIN to its challenges."""
+    if mechanism is Mechanism.PLAIN:
+        return (_encoded(f"\0{username}\0{password.reveal()}"),)
+    return _encoded(username), _encoded(password.reveal())
+
+
+def giveaways(username: str, password: Secret) -> tuple[str, ...]:
+    """The forms in which a server could repeat the password: as it is, in hexadecimal, in any base64."""
+    secret = password.reveal().encode()
+    # in the base64 of a longer text the password begins at any of three places in a group of three bytes
+    shifted = (base64.b64encode(b"\0" * shift + secret).decode()[bool(shift) * 4 : -4] for shift in range(3))
+    plain = _encoded(f"\0{username}\0{password.reveal()}")
+    return password.reveal(), _encoded(password.reveal()), secret.hex(), plain, *(form for form in shifted if form)
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")

@@ -1,0 +1,81 @@
+"""What was said on a connection, line by line, bounded, and without credentials."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from mailprobe.errors import plain_text
+from mailprobe.model import TranscriptLine
+
+HIDDEN: Final = "***"
+LINES_KEPT: Final = 120
+"""Lines of one transcript: the first third, where things begin, and a ring of the last, where they end."""
+_HEAD: Final = LINES_KEPT // 3
+_FRAGMENT: Final = 6
+"""Characters of a credential that are not shown together. Larger, and too much of it would pass."""
+
+
+class Scrubber:
+    """Hides text in which a server repeats a credential: whole or a good part of it, however it is spaced."""
+
+    def __init__(self, forms: Iterable[str] = ()) -> None:
+        self._fragments = tuple({fragment for form in forms for fragment in _fragments(_dense(form))})
+
+    def __call__(self, text: str) -> str:
+        """The text, or `***` if it has anything of a credential."""
+        if not self._fragments:
+            return text
+        dense = _dense(text)
+        return HIDDEN if any(fragment in dense for fragment in self._fragments) else text
+
+
+def _fragments(dense: str) -> list[str]:
+    """Pieces one of which is in every longer part of the text."""
+    last = len(dense) - _FRAGMENT
+    if last <= 0:
+        return [dense] if dense else []
+    return [dense[at : at + _FRAGMENT] for at in (*range(0, last, _FRAGMENT), last)]
+
+
+def _dense(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+class Transcript:
+    """Collects the lines of one attempt; `elapsed` tells the seconds since it began."""
+
+    def __init__(self, elapsed: Callable[[], float]) -> None:
+        self._elapsed = elapsed
+        self._first: list[TranscriptLine] = []
+        self._last: deque[TranscriptLine] = deque(maxlen=LINES_KEPT - _HEAD)
+        self._count = 0
+
+    def sent(self, text: str) -> None:
+        """We said this; whoever says a credential gives `***` instead."""
+        self._add(">", text)
+
+    def heard(self, text: str) -> None:
+        """The server said this; whoever heard it has scrubbed it."""
+        self._add("<", text)
+
+    def note(self, text: str) -> None:
+        """Something that was not said, but happened."""
+        self._add("*", text)
+
+    def lines(self) -> tuple[TranscriptLine, ...]:
+        """What is kept, in order, with a note where lines were left out."""
+        missing = self._count - len(self._first) - len(self._last)
+        if not missing:
+            return (*self._first, *self._last)
+        gap = TranscriptLine(self._last[0].seconds, "*", f"{missing} lines left out")
+        return (*self._first, gap, *self._last)
+
+    def _add(self, direction: str, text: str) -> None:
+        line = TranscriptLine(self._elapsed(), direction, plain_text(text))
+        self._count += 1
+        if len(self._first) < _HEAD:
+            self._first.append(line)
+        else:
+            self._last.append(line)
