@@ -78,16 +78,22 @@ def authentication(headers: bytes, trusted: Collection[str] | None = None) -> Au
 
 
 def _believed(fields: Headers, trusted: Collection[str] | None) -> Iterator[str]:
+    if trusted is None:
+        yield from _topmost(fields)
+        return
     names = _lowered(trusted)
-    top: str | None = None
-    below = -1
+    for raw in fields.all(b"authentication-results", _FIELDS):
+        body = _bare(raw)
+        if _author(body) in names:
+            yield body
+
+
+def _topmost(fields: Headers) -> Iterator[str]:
+    """The topmost field, and the ones that its author put directly below it: OpenDKIM and OpenDMARC write one each."""
+    top, below = "", -1
     for raw, begin, end in fields.places(b"authentication-results", _FIELDS):
         body = _bare(raw)
         author = _author(body)
-        if names is not None:
-            if author in names:
-                yield body
-            continue
         if below >= 0 and (begin != below or author != top or not author):
             return
         top, below = author, end
@@ -97,13 +103,12 @@ def _believed(fields: Headers, trusted: Collection[str] | None) -> Iterator[str]
 def _sealed(fields: Headers, trusted: Collection[str] | None) -> Authenticated:
     """What the last server that sealed the message found when it verified the seals before its own."""
     body = _INSTANCE.sub("", _bare(fields.first(b"arc-authentication-results") or b""))
-    names = _lowered(trusted)
-    believed = names is None or _author(body) in names
+    believed = trusted is None or _author(body) in _lowered(trusted)
     return _results(body).get("arc", Authenticated.MISSING) if believed else Authenticated.MISSING
 
 
-def _lowered(trusted: Collection[str] | None) -> frozenset[str] | None:
-    return None if trusted is None else frozenset(name.lower() for name in trusted)
+def _lowered(names: Collection[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
 
 
 def _bare(raw: bytes) -> str:
