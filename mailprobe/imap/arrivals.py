@@ -42,8 +42,10 @@ class Arrivals:
         self._covered = min(self._covered, count)
 
     def heard_expunge(self, number: int) -> None:
-        """EXPUNGE. Source: RFC 3501 7.4.1."""
-        self.exists = max(0, self.exists - 1)
+        """EXPUNGE. Source: RFC 3501 7.4.1. One of a message that is not there is a server's mistake, and ignored."""
+        if not 1 <= number <= self.exists:
+            return
+        self.exists -= 1
         self._covered -= number <= self._covered
         self._untold -= number <= self._untold
         for index, (last, at) in enumerate(self._told):

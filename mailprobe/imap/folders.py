@@ -84,5 +84,7 @@ def junk(setting: str | None, folders: Sequence[Folder]) -> str | None:
     for folder in selectable:
         if "\\junk" in folder.attributes:
             return folder.name
+    # of two with the same name the one without a prefix
+    selectable.sort(key=lambda folder: _PREFIX.match(folder.name) is not None)
     by_usual_name = {_PREFIX.sub("", folder.name, count=1).casefold(): folder.name for folder in reversed(selectable)}
     return next((by_usual_name[name] for name in _USUAL if name in by_usual_name), None)

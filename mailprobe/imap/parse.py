@@ -103,7 +103,7 @@ def fetch(parts: Parts) -> Message:
             case b"INTERNALDATE":
                 date = internaldate(value or b"")
             case name if name.startswith((b"BODY[", b"RFC822")):
-                content = value
+                content = value or b""
     raise Malformed("FETCH list without an end")
 
 

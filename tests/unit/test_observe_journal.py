@@ -319,7 +319,7 @@ async def test_retention_by_age_deletes_whole_canaries(desk: Desk) -> None:
 
 
 async def test_retention_by_size_keeps_the_newest_and_what_is_awaited(desk: Desk) -> None:
-    async with desk.journal(max_bytes=300_000) as journal:
+    async with desk.journal(max_bytes=200_000) as journal:
         await journal.restore()
         journal(CanaryOpened(a_canary(desk.clock, "awaited")))
         for number in range(2500):
@@ -330,7 +330,7 @@ async def test_retention_by_size_keeps_the_newest_and_what_is_awaited(desk: Desk
         await journal.settle()
         desk.clock.skip(30, wall=30)
         journal(CanaryOpened(a_canary(desk.clock, "last")))
-        await desk.until(lambda: used_bytes(desk.path) <= 300_000)
+        await desk.until(lambda: used_bytes(desk.path) <= 200_000)
         await journal.settle()
         newest = [found.id for found in await journal.recent("route", 5000)]
         assert journal.rows == len(newest)
