@@ -1,0 +1,1 @@
+"""The HTTP side: reads `observe`, never the actors."""
