@@ -56,7 +56,7 @@ FAILURES: Final[dict[Stage, tuple[Reason, ...]]] = {
     Stage.RCPT: _REPLIES,
     Stage.DATA: _REPLIES,
     Stage.END_OF_DATA: _REPLIES,
-    Stage.TRANSIT: (Reason.NOT_THERE, Reason.NOBODY_LOOKED, Reason.DEFERRED, Reason.REJECTED),
+    Stage.TRANSIT: (Reason.NOT_THERE, Reason.NOBODY_LOOKED, Reason.AGENT_RESTARTED),
 }
 """What usually stops a canary, and where.
 

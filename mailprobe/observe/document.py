@@ -1,0 +1,143 @@
+"""Canaries as JSON documents: what `probe --format json` prints and the API answers.
+
+Seconds are numbers, times are RFC 3339 in UTC, what is not known is null. Keys are a promise to users: they may be
+added to, never renamed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from mailprobe.clock import Clock, rfc3339, wall_of
+from mailprobe.model import Attempt, Bounce, Peer, Sighting, StageReply, TlsFacts, TranscriptLine
+from mailprobe.observe.arrival import Arrival
+from mailprobe.observe.history import Record
+
+SCHEMA: Final = 1
+
+Document = dict[str, Any]
+
+
+def results_document(records: tuple[Record, ...], clock: Clock, transcript: bool) -> Document:
+    """The whole document of several canaries."""
+    return {"schema": SCHEMA, "results": [result_document(record, clock, transcript) for record in records]}
+
+
+def result_document(record: Record, clock: Clock, transcript: bool) -> Document:
+    """One canary; `outcome` is null while there is no verdict."""
+    verdict = record.verdict
+    document: Document = {
+        "route": record.canary.route,
+        "canary": record.canary.id,
+        "outcome": verdict and verdict.outcome,
+        "stage": verdict and verdict.stage,
+        "reason": verdict and verdict.reason,
+        "delivery_seconds": _seconds(verdict.delivery_seconds if verdict else None),
+        "transit_seconds": _seconds(verdict.transit_seconds if verdict else None),
+        "transit_error_seconds": _seconds(verdict.transit_error_seconds if verdict else None),
+        "attempts": [_attempt(attempt, clock) for attempt in record.attempts],
+        "sighting": _sighting(record.sighting, record.arrival) if record.sighting else None,
+        "bounce": _bounce(record.bounce) if record.bounce else None,
+    }
+    if transcript:
+        document["transcript"] = [
+            _line(attempt.number, line) for attempt in record.attempts for line in attempt.transcript
+        ]
+    return document
+
+
+def canary_document(record: Record, clock: Clock, transcript: bool) -> Document:
+    """As `result_document`, with what the agent knows beyond it: when, in which words, and what came afterwards."""
+    verdict, late = record.verdict, record.late
+    return {
+        **result_document(record, clock, transcript),
+        "sender": record.canary.sender,
+        "mailbox": record.canary.mailbox,
+        "opened": _time(clock, record.canary.opened),
+        "judged": _time(clock, verdict.at if verdict else None),
+        "detail": verdict.detail if verdict and verdict.detail else None,
+        "upper_bound": verdict.upper_bound if verdict else False,
+        "resolution": "late" if late else "lost" if record.lost_at is not None else None,
+        "late_seconds": _seconds(late.transit_seconds if late else None),
+    }
+
+
+def _attempt(attempt: Attempt, clock: Clock) -> Document:
+    return {
+        "started": _time(clock, attempt.begun),
+        "outcome": attempt.outcome,
+        "stages": [{"stage": time.stage, "seconds": _seconds(time.seconds)} for time in attempt.stages],
+        "replies": [_reply(said) for said in attempt.replies],
+        "peer": _peer(attempt.peer) if attempt.peer else None,
+        "tls": _tls(attempt.tls) if attempt.tls else None,
+        "queue_id": attempt.queue_id,
+    }
+
+
+def _reply(said: StageReply) -> Document:
+    reply = said.reply
+    enhanced = str(reply.enhanced) if reply.enhanced else None
+    return {"stage": said.stage, "code": reply.code, "enhanced_code": enhanced, "text": reply.text}
+
+
+def _peer(peer: Peer) -> Document:
+    return {"host": peer.host, "address": peer.address, "port": peer.port}
+
+
+def _tls(tls: TlsFacts) -> Document:
+    return {
+        "version": tls.version,
+        "cipher": tls.cipher,
+        "subject": tls.subject,
+        "issuer": tls.issuer,
+        "not_after": rfc3339(tls.not_after.timestamp()) if tls.not_after else None,
+        "verified": tls.verified,
+    }
+
+
+def _sighting(sighting: Sighting, arrival: Arrival) -> Document:
+    found = arrival.authentication
+    return {
+        "folder": sighting.folder,
+        "internaldate": _wall(sighting.internaldate_wall),
+        "hops": [{"by": hop.by, "from": hop.from_, "seconds": _seconds(hop.seconds)} for hop in arrival.hops],
+        "authentication": {"spf": found.spf, "dkim": found.dkim, "dmarc": found.dmarc, "arc": found.arc},
+    }
+
+
+def _bounce(bounce: Bounce) -> Document:
+    return {
+        "action": bounce.action,
+        "status": bounce.status,
+        "diagnostic": bounce.diagnostic,
+        "reporting_mta": bounce.reporting_mta,
+    }
+
+
+def _line(attempt: int, line: TranscriptLine) -> Document:
+    return {
+        "attempt": attempt,
+        "seconds": _seconds(line.seconds),
+        "direction": line.direction,
+        "text": line.text,
+    }
+
+
+def _seconds(value: float | None) -> float | None:
+    """To the microsecond, which is more than is measured; JSON has no infinity."""
+    return None if value is None or not math.isfinite(value) else round(value, 6)
+
+
+def _time(clock: Clock, instant: float | None) -> str | None:
+    return None if instant is None else rfc3339(wall_of(clock, instant))
+
+
+def _wall(wall: float | None) -> str | None:
+    """A time written by another machine, which may have written anything."""
+    if wall is None:
+        return None
+    try:
+        return rfc3339(wall)
+    except (ValueError, OverflowError, OSError):
+        return None

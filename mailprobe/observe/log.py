@@ -1,0 +1,156 @@
+"""The log's subscriber: one line per fact worth reading, `key=value`, with the text for people last.
+
+Information for what somebody has to know (a canary that failed, a mailbox that is blind), debug for what works.
+Text from the wire is clean when it gets here (`errors.plain_text`); it is quoted all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mailprobe.events import (
+    ArrivedLate,
+    AttemptEnded,
+    CanaryLost,
+    ConfigReloaded,
+    Event,
+    Judged,
+    MailboxDown,
+    MailboxUp,
+    TaskFailed,
+    Throttled,
+)
+from mailprobe.model import AttemptOutcome, Outcome
+
+logger = logging.getLogger("mailprobe.events")
+
+_QUIET = frozenset({Outcome.DELIVERED})
+
+
+class Log:
+    """A subscriber that writes events to the logger `mailprobe.events`."""
+
+    def __init__(self) -> None:
+        self._down: set[str] = set()
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            AttemptEnded: _attempt_ended,
+            Judged: _judged,
+            ArrivedLate: _arrived_late,
+            CanaryLost: _lost,
+            MailboxUp: self._mailbox_up,
+            MailboxDown: self._mailbox_down,
+            Throttled: _throttled,
+            TaskFailed: _task_failed,
+            ConfigReloaded: _reloaded,
+        }
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event in; those that nobody reads are ignored."""
+        if handler := self._handlers.get(type(event)):
+            handler(event)
+
+    def _mailbox_up(self, event: MailboxUp) -> None:
+        self._down.discard(event.mailbox)
+        _say(logging.INFO, "mailbox up", mailbox=event.mailbox)
+
+    def _mailbox_down(self, event: MailboxDown) -> None:
+        level = logging.DEBUG if event.mailbox in self._down else logging.WARNING
+        self._down.add(event.mailbox)  # what is said once need not be said at every reconnection
+        failure = event.failure
+        _say(
+            level,
+            "mailbox down",
+            mailbox=event.mailbox,
+            stage=failure.stage,
+            reason=failure.reason,
+            detail=failure.detail or None,
+        )
+
+
+def _attempt_ended(event: AttemptEnded) -> None:
+    attempt = event.attempt
+    if attempt.outcome is AttemptOutcome.ACCEPTED:
+        return
+    said = attempt.last_reply
+    _say(
+        logging.DEBUG,
+        "attempt ended",
+        route=event.canary.route,
+        canary=event.canary.id,
+        number=attempt.number,
+        outcome=attempt.outcome,
+        stage=attempt.stage,
+        reason=attempt.reason,
+        reply=str(said.reply) if said else None,
+        detail=attempt.detail or None,
+    )
+
+
+def _judged(event: Judged) -> None:
+    verdict = event.verdict
+    quiet = verdict.outcome in _QUIET and not verdict.retried
+    _say(
+        logging.DEBUG if quiet else logging.INFO,
+        "verdict",
+        route=verdict.canary.route,
+        canary=verdict.canary.id,
+        outcome=verdict.outcome,
+        stage=verdict.stage,
+        reason=verdict.reason,
+        attempts=verdict.attempts,
+        transit_seconds=_rounded(verdict.transit_seconds),
+        reply=str(verdict.reply.reply) if verdict.reply else None,
+        detail=verdict.detail or None,
+    )
+
+
+def _arrived_late(event: ArrivedLate) -> None:
+    _say(
+        logging.INFO,
+        "late arrival",
+        route=event.canary.route,
+        canary=event.canary.id,
+        after=event.after,
+        transit_seconds=_rounded(event.transit_seconds),
+    )
+
+
+def _lost(event: CanaryLost) -> None:
+    _say(logging.INFO, "lost", route=event.canary.route, canary=event.canary.id)
+
+
+def _throttled(event: Throttled) -> None:
+    _say(logging.INFO, "throttled", endpoint=event.endpoint, reason=event.reason)
+
+
+def _task_failed(event: TaskFailed) -> None:
+    logger.error("task failed task=%s", event.task, exc_info=event.error)
+
+
+def _reloaded(event: ConfigReloaded) -> None:
+    if not event.problems:
+        _say(logging.INFO, "configuration in use")
+    for problem in event.problems:
+        _say(logging.ERROR, "configuration not used", problem=problem)
+
+
+def _say(level: int, what: str, **facts: object) -> None:
+    """One line; facts that are None are left out, and the event's name is data, not a format."""
+    if not logger.isEnabledFor(level):
+        return
+    logger.log(
+        level, "%s", " ".join((what, *(f"{key}={_shown(value)}" for key, value in facts.items() if value is not None)))
+    )
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    if text and not set(text) & set(' "=\\'):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
