@@ -12,6 +12,7 @@ answered from `folders`. `heard` is every line that clients sent.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import re
 import socket
@@ -19,9 +20,43 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from mailprobe.clock import SystemClock
+from mailprobe.imap import Session
+from mailprobe.model import TlsMode
+from mailprobe.net.resolve import Resolver
+from mailprobe.plan import Endpoint, Login, Mailbox, SecretReference
+
+PASSWORD_VARIABLE = "MAILPROBE_TEST_IMAP_PASSWORD"
 CAPABILITIES = "IMAP4rev1 IDLE UIDPLUS SPECIAL-USE LIST-EXTENDED SASL-IR QUOTA AUTH=PLAIN"
 DATE = "22-Jan-2026 19:30:00 +0100"
+
+
+def mailbox_at(
+    port: int,
+    tls: TlsMode = TlsMode.PLAINTEXT,
+    *,
+    timeout: float = 5.0,
+    user: str = "user",
+    ca_file: Path | None = None,
+    server_name: str | None = "localhost",
+    **settings: str | None,
+) -> Mailbox:
+    """A mailbox of a server on loopback; its password is in the environment variable PASSWORD_VARIABLE."""
+    endpoint = Endpoint("127.0.0.1", port, tls, ca_file=ca_file, server_name=server_name)
+    login = Login(user, SecretReference(env=PASSWORD_VARIABLE))
+    return Mailbox("box", "box@lab.test", endpoint, login, timeout=timeout, **settings)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def session_on(server: ImapServer, timeout: float = 5.0) -> AsyncIterator[Session]:
+    """A session on a scripted server that is running; its connection is ended at the end."""
+    session = await Session.open(mailbox_at(server.port, timeout=timeout), clock=SystemClock(), resolver=Resolver())
+    try:
+        yield session
+    finally:
+        session.abort()
 
 
 class End(Exception):
@@ -134,7 +169,7 @@ class ImapServer:
     says: dict[str, Action | list[Action]] = field(default_factory=dict)
     folders: dict[str, Box] = field(default_factory=lambda: {"INBOX": Box(), "Junk": Box(attributes="\\Junk")})
     capabilities: str = CAPABILITIES
-    users: dict[str, str] = field(default_factory=lambda: {"user": "password"})
+    users: dict[str, str] = field(default_factory=lambda: {"user": "hunter2"})
     tls: ssl.SSLContext | None = None
     starttls: ssl.SSLContext | None = None
     heard: list[bytes] = field(default_factory=list)
@@ -220,8 +255,6 @@ class ImapServer:
         return self._logged_in(user, password)
 
     def _authenticate(self, talk: Talk) -> bytes:
-        import base64
-
         _, user, password = base64.b64decode(talk.line.split()[3]).decode().split("\0")
         return self._logged_in(user, password)
 
