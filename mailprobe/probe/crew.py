@@ -24,7 +24,7 @@ from mailprobe.probe.scheduler import Scheduler
 from mailprobe.probe.submitter import Submitter
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.probe.watcher import Watcher
-from mailprobe.smtp.attempt import Message, submit
+from mailprobe.smtp import Message, submit
 
 
 async def nothing_to_settle() -> None:

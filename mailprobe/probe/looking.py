@@ -6,7 +6,7 @@ left, look actively, with a pause that grows with its age: the error of a measur
 
 from __future__ import annotations
 
-SHORTEST_PAUSE = 0.010
+SHORTEST_PAUSE = 0.005
 LONGEST_PAUSE = 1.0
 PAUSE_SHARE = 0.02
 """The pause grows to this share of the time waited: a delay of 10 s is known to about 0.2 s."""

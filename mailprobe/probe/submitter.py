@@ -17,7 +17,7 @@ from mailprobe.model import Attempt, AttemptOutcome, Canary
 from mailprobe.plan import Route, Sender
 from mailprobe.probe.judge import Judge
 from mailprobe.probe.limits import LimitKeeper, SenderBusyError
-from mailprobe.smtp.attempt import Message
+from mailprobe.smtp import Message
 
 TRANSIENT = frozenset(
     {

@@ -51,6 +51,12 @@ class Supervisor:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def ended(self, *names: str, timeout: float) -> None:
+        """Waits until the tasks of these names have ended by themselves, at most `timeout` seconds."""
+        tasks = [self._tasks[name] for name in names if name in self._tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
+
     def cancel_all(self) -> None:
         """Cancels everything; the task group's end waits for it."""
         for task in [*self._tasks.values()]:

@@ -132,8 +132,8 @@ class Watcher:
             return failure
         except Exception as error:
             # a bug of ours is the supervisor's; but nobody is looking any more, and that has to be said
-            failure = ProbeFailure(Stage.FETCH, Reason.AGENT_FAILED, type(error).__name__)
-            self._publish(MailboxDown(self.mailbox.name, self._clock.now(), failure))
+            bug = ProbeFailure(Stage.FETCH, Reason.AGENT_FAILED, type(error).__name__)
+            self._publish(MailboxDown(self.mailbox.name, self._clock.now(), bug))
             raise
         finally:
             session.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 from support.clocks import VirtualClock, settle
 
@@ -24,7 +25,7 @@ async def test_a_failing_task_is_begun_again_with_growing_pauses(caplog):
         supervisor.start("watcher:contoso", work)
         await clock.advance(300)
         supervisor.cancel_all()
-    pauses = [after - before for before, after in zip(begun, begun[1:], strict=False)]
+    pauses = [after - before for before, after in itertools.pairwise(begun)]
     assert all(0.5 * 2**n <= pause <= 2**n for n, pause in enumerate(pauses[:6]))
     assert all(30 <= pause <= 60 for pause in pauses[6:])
     assert all(isinstance(event, TaskFailed) and event.task == "watcher" for event in events)
@@ -47,7 +48,7 @@ async def test_after_a_healthy_time_the_pauses_begin_anew():
         supervisor.start("watcher", work)
         await clock.advance(1000)
         supervisor.cancel_all()
-    assert max(after - before for before, after in zip(begun, begun[1:], strict=False)) <= 101
+    assert max(after - before for before, after in itertools.pairwise(begun)) <= 101
 
 
 async def test_one_failing_task_does_not_end_the_others_and_once_is_once():
