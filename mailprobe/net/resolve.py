@@ -214,6 +214,7 @@ def _has_route(address: str) -> bool:
     """True if this machine could send there; connecting a datagram socket sends nothing."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
             probe.connect((address, 9))
     except OSError:
         return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +15,10 @@ from mailprobe.model import TlsFacts, TlsMode
 from mailprobe.net.certificate import RecordingSSLObject, facts_of
 from mailprobe.plan import Endpoint
 
+_FRESH_SECONDS: Final = 5.0
 _Version = tuple[int, int, int] | None
 _contexts: Final[dict[tuple[bool, Path | None], tuple[_Version, ssl.SSLContext]]] = {}
+_looked: Final[dict[tuple[bool, Path | None], float]] = {}
 
 
 def must_verify(endpoint: Endpoint) -> bool:
@@ -31,10 +35,9 @@ def context_for(endpoint: Endpoint) -> ssl.SSLContext:
     Built when first asked for (about 15 ms) and again when the file of CAs has changed. Raises
     ProbeFailure(TLS, CERTIFICATE_UNTRUSTED) where that file cannot be used.
     """
-    verify = must_verify(endpoint)
-    key = (verify, endpoint.ca_file if verify else None)
+    key = verify, ca_file = _key(endpoint)
     try:
-        version = _version(endpoint.ca_file) if verify else None
+        version = _version(ca_file) if verify else None
         cached = _contexts.get(key)
         if cached is None or cached[0] != version:
             cached = _contexts[key] = (version, _build(*key))
@@ -43,6 +46,20 @@ def context_for(endpoint: Endpoint) -> ssl.SSLContext:
         raise ProbeFailure(
             Stage.TLS, Reason.CERTIFICATE_UNTRUSTED, f"ca_file cannot be used: {endpoint.ca_file}: {why}"
         ) from None
+    return cached[1]
+
+
+async def shared_context(endpoint: Endpoint) -> ssl.SSLContext:
+    """As `context_for`, from an event loop: the file system is asked, and a context built, in a thread.
+
+    Now and then only: a change of the file of CAs is seen within a few seconds.
+    """
+    key = _key(endpoint)
+    cached = _contexts.get(key)
+    if cached is None or time.monotonic() - _looked.get(key, -_FRESH_SECONDS) > _FRESH_SECONDS:
+        context = await asyncio.to_thread(context_for, endpoint)
+        _looked[key] = time.monotonic()
+        return context
     return cached[1]
 
 
@@ -59,6 +76,11 @@ def tls_facts(ssl_object: ssl.SSLObject, verified: bool) -> TlsFacts:
         not_after=not_after,
         verified=verified,
     )
+
+
+def _key(endpoint: Endpoint) -> tuple[bool, Path | None]:
+    verify = must_verify(endpoint)
+    return verify, endpoint.ca_file if verify else None
 
 
 _seen: Final[dict[bytes, tuple[str, str, datetime | None]]] = {}

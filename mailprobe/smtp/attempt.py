@@ -16,6 +16,8 @@ from mailprobe.smtp.dialogue import Dialogue, Message
 from mailprobe.smtp.failure import failure_of
 from mailprobe.smtp.record import Record
 
+__all__ = ("Message", "submit")
+
 
 async def submit(
     sender: Sender,

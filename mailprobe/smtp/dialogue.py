@@ -12,12 +12,12 @@ from typing import Final, cast
 from aiosmtplib.esmtp import parse_esmtp_extensions
 
 from mailprobe.auth.passwords import Secret
-from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
+from mailprobe.errors import EnhancedStatus, ProbeFailure, Reason, Reply, Stage
 from mailprobe.model import Peer, TlsMode
 from mailprobe.net import failure as net
 from mailprobe.net.connect import connect
 from mailprobe.net.diagnose import speaks_tls
-from mailprobe.net.tls import context_for, must_verify, tls_facts
+from mailprobe.net.tls import must_verify, shared_context, tls_facts
 from mailprobe.plan import Sender
 from mailprobe.smtp import sasl
 from mailprobe.smtp.failure import failure_of
@@ -28,6 +28,8 @@ from mailprobe.smtp.transcript import Scrubber
 
 QUIT_TIMEOUT: Final = 2.0
 """Seconds that a farewell may take; whatever comes of it changes nothing."""
+TOO_MANY: Final = EnhancedStatus(4, 3, 2)
+"""With 432, Exchange Online's word for our own concurrency; other 432s want another password (RFC 4954 6)."""
 _ENVID_LIMIT: Final = 100
 """Characters of an encoded ENVID. Source: RFC 3461 4.4."""
 
@@ -102,9 +104,9 @@ class Dialogue:
         peer, endpoint, record = self._peer, self._endpoint, self._record
         record.transcript.note(f"connect to {peer.address} port {peer.port}")
         loop = asyncio.get_running_loop()
+        # first, so that building one is not taken for the network's time
+        context = await shared_context(endpoint) if endpoint.tls is TlsMode.IMPLICIT else None
         with record.at(Stage.CONNECT):
-            # first, so that building one is not taken for the network's time
-            context = context_for(endpoint) if endpoint.tls is TlsMode.IMPLICIT else None
             sock = await connect(peer.address, peer.port, source_address=endpoint.source_address, timeout=self._timeout)
             if context is None:
                 await loop.create_connection(lambda: self._protocol, sock=sock)
@@ -150,7 +152,7 @@ class Dialogue:
             raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, detail)
         unavailable = Reason.STARTTLS_UNAVAILABLE
         await self._say(Stage.STARTTLS, "STARTTLS", deferred=unavailable, rejected=unavailable)
-        context = context_for(self._endpoint)
+        context = await shared_context(self._endpoint)
         with self._record.at(Stage.TLS):
             async with asyncio.timeout(self._timeout):
                 await self._upgrade(context)
@@ -252,6 +254,8 @@ def _require(
         return
     if reply.code == 421:  # whatever was asked, it is the service that is not there
         reason = Reason.DEFERRED
+    elif reply.code == 432 and reply.enhanced == TOO_MANY:
+        reason = Reason.THROTTLED
     elif reply.is_deferral:
         reason = deferred
     elif reply.is_rejection:

@@ -69,7 +69,7 @@ class Record:
     def _outcome(self, failure: ProbeFailure | None) -> AttemptOutcome:
         if failure is None:
             return AttemptOutcome.ACCEPTED
-        if failure.reason is Reason.DEFERRED:
+        if failure.reason in (Reason.DEFERRED, Reason.THROTTLED):
             return AttemptOutcome.DEFERRED
         if failure.reason is Reason.REJECTED:
             return AttemptOutcome.REJECTED
