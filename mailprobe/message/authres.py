@@ -65,7 +65,7 @@ def authentication(headers: bytes, trusted: Collection[str] | None = None) -> Au
     """What the receiving side found out; a method of which it says nothing is `missing`. Total, bounded.
 
     `trusted` are the authserv-ids to believe, wherever they stand; None: the topmost field, and those directly below
-    it by the same author. The verdict on ARC, and that alone, may also come from ARC-Authentication-Results (RFC 8617).
+    it by the same house. The verdict on ARC, and that alone, may also come from ARC-Authentication-Results (RFC 8617).
     """
     fields = Headers(headers)
     found: dict[str, Authenticated] = {}
@@ -89,15 +89,24 @@ def _believed(fields: Headers, trusted: Collection[str] | None) -> Iterator[str]
 
 
 def _topmost(fields: Headers) -> Iterator[str]:
-    """The topmost field, and the ones that its author put directly below it: OpenDKIM and OpenDMARC write one each."""
-    top, below = "", -1
+    """The topmost field, and those of the same house directly below it.
+
+    OpenDKIM and OpenDMARC write one each under one name; iCloud one for each method, named `spf.icloud.com` and so on.
+    """
+    house, below = "", -1
     for raw, begin, end in fields.places(b"authentication-results", _FIELDS):
         body = _bare(raw)
         author = _author(body)
-        if below >= 0 and (begin != below or author != top or not author):
+        if below >= 0 and (begin != below or not house or _house(author) != house):
             return
-        top, below = author, end
+        house, below = _house(author), end
         yield body
+
+
+def _house(author: str) -> str:
+    """The domain above an authserv-id if that is more than a top-level one, else the id itself."""
+    above = author.partition(".")[2]
+    return above if "." in above else author
 
 
 def _sealed(fields: Headers, trusted: Collection[str] | None) -> Authenticated:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from mailprobe.errors import EnhancedStatus, plain_text
-from mailprobe.message.fields import Headers, split_message, text_of
+from mailprobe.message.fields import Headers, split_message, text_of, without_comments
 from mailprobe.message.token import Key, Token
 
 REPORT_LIMIT: Final = 256 * 1024
@@ -98,8 +98,8 @@ def _delivery_status(parts: tuple[Part, ...]) -> Report | None:
         action=action,
         status=_status(recipient, diagnostic),
         diagnostic=diagnostic,
-        reporting_mta=_typed(blocks[0], b"reporting-mta"),
-        remote_mta=_typed(recipient, b"remote-mta"),
+        reporting_mta=_name(blocks[0], b"reporting-mta"),
+        remote_mta=_name(recipient, b"remote-mta"),
         envelope_id=_text(blocks[0], b"original-envelope-id"),
         token=None,
     )
@@ -121,13 +121,18 @@ def _status(recipient: Headers, diagnostic: str) -> str:
 
 
 def _text(block: Headers, name: bytes, limit: int = _NAME_LIMIT) -> str:
-    return plain_text(text_of(block.first(name) or b"").replace("\t", " "), limit)
+    return plain_text(" ".join(text_of(block.first(name) or b"").split()), limit)
 
 
 def _typed(block: Headers, name: bytes, limit: int = _NAME_LIMIT) -> str:
     """The value of a field of the form `type; value` (RFC 3464 2.1.2)."""
     kind, separator, value = _text(block, name, limit).partition(";")
     return value.strip() if separator else kind
+
+
+def _name(block: Headers, name: bytes) -> str:
+    # Gmail explains the name in a comment
+    return without_comments(_typed(block, name)).strip()
 
 
 def _token(report: Report, parts: tuple[Part, ...], message: bytes, key: Key) -> Token | None:

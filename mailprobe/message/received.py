@@ -5,8 +5,8 @@ Every server writes them its own way, with its own clock. What they say is indic
 
 from __future__ import annotations
 
-import calendar
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_tz
 from typing import Final
 
@@ -17,7 +17,8 @@ HOPS_LIMIT: Final = 50
 """Received fields that are read, the newest; servers give a message up as looping after 25 to 100."""
 
 _NAME_LIMIT: Final = 255
-_CLAUSES: Final = frozenset({"from", "by", "via", "with", "id", "for"})
+_CLAUSES: Final = frozenset({"from", "by", "via", "with", "id", "for", "tls"})
+"""The keywords of RFC 5321 4.4 and the one of RFC 8314 4.3, which Exim writes."""
 _EARLIEST: Final = 315_532_800.0
 """1980: what claims to be older, or to be later than `_LATEST`, comes from a clock that was never set."""
 _LATEST: Final = 4_102_444_800.0
@@ -54,7 +55,9 @@ def hops(headers: bytes) -> tuple[Hop, ...]:
 
 def _taken_apart(body: str) -> tuple[dict[str, str], str]:
     """The clauses of a Received field by their keyword, and its date. Keywords within comments do not count."""
-    stamps, _, date = without_comments(body).rpartition(";")
+    stamps, semicolon, date = without_comments(body).rpartition(";")
+    if not semicolon:
+        stamps, date = date, ""
     clauses: dict[str, list[str]] = {}
     current: list[str] = []
     for word in stamps.split():
@@ -69,15 +72,20 @@ def _taken_apart(body: str) -> tuple[dict[str, str], str]:
 def _value(keyword: str, words: list[str]) -> str:
     # only the protocol may have several words: "Microsoft SMTP Server"
     value = " ".join(words[:4]) if keyword == "with" else words[0]
-    return plain_text(value, _NAME_LIMIT)
+    return plain_text(value.rstrip(";,"), _NAME_LIMIT)
 
 
 def _wall(date: str) -> float | None:
     """Unix seconds of a date and time (RFC 5322 3.3), obsolete forms too; None if it is none. `-0000` means UTC."""
     try:
         parsed = parsedate_tz(date.strip()[:64])
-        wall = float(calendar.timegm((*parsed[:6], 0, 0, 0)) - (parsed[9] or 0)) if parsed else None
+        wall = _utc(*parsed[:6]) - (parsed[9] or 0) if parsed else None
     except (ValueError, TypeError, IndexError, OverflowError):
         # parsedate_tz leaves the ranges to its callers, and raises by itself on some input
         return None
     return wall if wall is not None and _EARLIEST <= wall < _LATEST else None
+
+
+def _utc(year: int, month: int, day: int, hour: int, minute: int, second: int) -> float:
+    # a leap second is written as 60 (RFC 5322 3.3)
+    return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC).timestamp()
