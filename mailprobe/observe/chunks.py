@@ -188,14 +188,18 @@ class Pages:
             series.stale.clear()
         return bool(self._stale)
 
-    def page(self, openmetrics: bool, owners: Iterable[str] | None = None) -> Page:
-        """What is rendered now; with `owners` only theirs, without the families that none of them has."""
+    def page(self, openmetrics: bool, owners: Iterable[str] | None = None, touched: bool = False) -> Page:
+        """What is rendered now; with `owners` only theirs, without the families that none of them has.
+
+        `touched`: only of families in which something happened.
+        """
         rendered = self._open if openmetrics else self._text
         if owners is None:
             return Page([(family, chunks.copy()) for family, chunks in rendered.items()], openmetrics)
         names = tuple(owners)
         parts = [
-            (family, {name: chunks[name] for name in names if name in chunks}) for family, chunks in rendered.items()
+            (family, {name: chunks[name] for name in names if name in chunks and (chunks[name] or not touched)})
+            for family, chunks in rendered.items()
         ]
         return Page([(family, owned) for family, owned in parts if owned], openmetrics)
 

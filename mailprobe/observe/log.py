@@ -29,7 +29,7 @@ logger = logging.getLogger("mailprobe.events")
 _QUIET = frozenset({Outcome.DELIVERED})
 
 
-class Log:
+class EventLog:
     """A subscriber that writes events to the logger `mailprobe.events`."""
 
     def __init__(self) -> None:
@@ -140,9 +140,8 @@ def _say(level: int, what: str, **facts: object) -> None:
     """One line; facts that are None are left out, and the event's name is data, not a format."""
     if not logger.isEnabledFor(level):
         return
-    logger.log(
-        level, "%s", " ".join((what, *(f"{key}={_shown(value)}" for key, value in facts.items() if value is not None)))
-    )
+    pairs = [f"{key}={_shown(value)}" for key, value in facts.items() if value is not None]
+    logger.log(level, "%s", " ".join((what, *pairs)))
 
 
 def _shown(value: object) -> str:

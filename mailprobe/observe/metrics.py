@@ -41,7 +41,7 @@ from mailprobe.events import (
 from mailprobe.model import Attempt, Canary, Outcome, RouteState, Sighting, Verdict
 from mailprobe.observe import families
 from mailprobe.observe.agent_metrics import AgentMetrics, JournalFigures
-from mailprobe.observe.arrival import arrival_of
+from mailprobe.observe.arrival import Arrival, arrival_of
 from mailprobe.observe.chunks import Family, Page, Pages, Series, exemplar
 from mailprobe.observe.states import States
 
@@ -124,6 +124,13 @@ class Metrics:
         for _ in self._prepare():
             await asyncio.sleep(0)
         return await asyncio.to_thread(_packed, self._blocks(openmetrics, routes))
+
+    def render_touched(self, route: str, openmetrics: bool) -> bytes:
+        """Of one route the families in which something happened; nothing about its state, the mailboxes, the agent."""
+        while self._pages.refresh(_SLICE):
+            pass
+        page = self._pages.page(openmetrics, [route], touched=True)
+        return b"".join(self._text(page, openmetrics, whole=False))
 
     def _blocks(self, openmetrics: bool, routes: Sequence[str]) -> Iterator[bytes]:
         """What is rendered at the moment of this call; the iterator may be used up in a thread."""
@@ -226,10 +233,14 @@ class Metrics:
                 series.observe(families.LATE_DURATION, event.transit_seconds)
 
     def _sighted(self, canary: Canary, sighting: Sighting) -> None:
-        series = self._routes.get(canary.route)
-        if series is None or not sighting.headers:
+        if sighting.headers:
+            self.show_arrival(canary.route, arrival_of(sighting.headers))
+
+    def show_arrival(self, route: str, arrival: Arrival) -> None:
+        """What the headers of a route's last canary tell."""
+        series = self._routes.get(route)
+        if series is None:
             return
-        arrival = arrival_of(sighting.headers)
         for method in families.METHODS:
             series.add(families.AUTHENTICATION, method, getattr(arrival.authentication, method))
         series.clear(families.HOP_DELAY)

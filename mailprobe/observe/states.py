@@ -22,12 +22,13 @@ A late arrival does not change what was judged: the mail was late.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
-from mailprobe.events import Event, Judged, MailboxDown, MailboxUp, RoutesChanged
+from mailprobe.errors import ProbeFailure
+from mailprobe.events import Event, Judged, MailboxDown, MailboxScanned, MailboxUp, RoutesChanged
 from mailprobe.model import Outcome, RouteState, Verdict
 
 WINDOW: Final = 6
@@ -114,46 +115,86 @@ class RouteMemory:
         return against >= FAILING_RUN and 2 * against >= len(seen) and seen[-1] is Evidence.AGAINST
 
 
-@dataclass(slots=True)
-class _Watched:
+@dataclass(frozen=True, slots=True)
+class RouteSeen:
+    """A route of the configuration in use, and its memory."""
+
+    name: str
+    sender: str
     mailbox: str
+    kind: str
     memory: RouteMemory
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxSeen:
+    """What is known of a mailbox. `up` None: nobody has managed to look yet, or been stopped from it."""
+
+    name: str
+    up: bool | None = None
+    since: float | None = None
+    last_scan: float | None = None
+    failure: ProbeFailure | None = None
 
 
 class States:
     """The state of every route. Subscribe it to the bus before whoever asks it."""
 
     def __init__(self) -> None:
-        self._routes: dict[str, _Watched] = {}
-        self._blind_since: dict[str, float] = {}
+        self._routes: dict[str, RouteSeen] = {}
+        self._mailboxes: dict[str, MailboxSeen] = {}
 
     def __call__(self, event: Event) -> None:
         """Takes an event in; those that say nothing of states are ignored."""
         match event:
             case Judged(verdict):
-                if watched := self._routes.get(verdict.canary.route):
-                    watched.memory.judged(verdict)
+                if route := self._routes.get(verdict.canary.route):
+                    route.memory.judged(verdict)
             case MailboxUp():
-                self._blind_since.pop(event.mailbox, None)
+                self._saw(event.mailbox, up=True, since=event.at, failure=None)
             case MailboxDown():
-                self._blind_since.setdefault(event.mailbox, event.at)
+                before = self._mailboxes.get(event.mailbox)
+                since = before.since if before and before.up is False else event.at
+                self._saw(event.mailbox, up=False, since=since, failure=event.failure)
+            case MailboxScanned(scan):
+                self._saw(scan.mailbox, last_scan=scan.finished)
             case RoutesChanged():
                 self._change(event)
 
+    @property
+    def routes(self) -> tuple[RouteSeen, ...]:
+        """All routes, by name."""
+        return tuple(self._routes[name] for name in sorted(self._routes))
+
+    @property
+    def mailboxes(self) -> tuple[MailboxSeen, ...]:
+        """All mailboxes, by name."""
+        return tuple(self._mailboxes[name] for name in sorted(self._mailboxes))
+
+    @property
+    def not_looked_at(self) -> tuple[str, ...]:
+        """Mailboxes that are neither watched nor known to be down: until there are none the agent is not ready."""
+        return tuple(mailbox.name for mailbox in self.mailboxes if mailbox.up is None)
+
     def of(self, route: str, now: float) -> RouteState:
         """The state of a route at an instant; a route that is not there is unknown."""
-        watched = self._routes.get(route)
-        if watched is None:
+        seen = self._routes.get(route)
+        if seen is None:
             return RouteState.UNKNOWN
-        state = watched.memory.state
-        blind_since = self._blind_since.get(watched.mailbox)
-        if blind_since is not None and now - blind_since >= BLIND_SECONDS and state is not RouteState.FAILING:
-            return RouteState.UNKNOWN
-        return state
+        state = seen.memory.state
+        mailbox = self._mailboxes[seen.mailbox]
+        blind = mailbox.up is False and mailbox.since is not None and now - mailbox.since >= BLIND_SECONDS
+        return RouteState.UNKNOWN if blind and state is not RouteState.FAILING else state
+
+    def _saw(self, mailbox: str, **facts: Any) -> None:
+        if mailbox in self._mailboxes:
+            self._mailboxes[mailbox] = replace(self._mailboxes[mailbox], **facts)
 
     def _change(self, event: RoutesChanged) -> None:
-        for route in event.removed:
-            self._routes.pop(route, None)
-        for route, _, mailbox, _ in event.added:
-            known = self._routes.get(route)
-            self._routes[route] = _Watched(mailbox, known.memory if known else RouteMemory())
+        for name in event.removed:
+            self._routes.pop(name, None)
+        for name, sender, mailbox, kind in event.added:
+            known = self._routes.get(name)
+            self._routes[name] = RouteSeen(name, sender, mailbox, kind, known.memory if known else RouteMemory())
+        names = {*event.mailboxes, *(route.mailbox for route in self._routes.values())}
+        self._mailboxes = {name: self._mailboxes.get(name, MailboxSeen(name)) for name in names}
