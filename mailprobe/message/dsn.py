@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import quopri
 import re
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -29,6 +30,7 @@ _RECIPIENTS_LIMIT: Final = 20
 _NAME_LIMIT: Final = 255
 _BOUNDARY: Final = re.compile(rb'boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _STATUS_IN_REPLY: Final = re.compile(r"(?:\d{3}[ -])?\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
+_NOT_BASE64: Final = bytes(set(range(256)).difference(string.ascii_letters.encode(), string.digits.encode(), b"+/"))
 _BLANK_LINE: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
 
 
@@ -187,8 +189,9 @@ def _decoded(body: bytes, fields: Headers) -> bytes:
     if encoding == b"quoted-printable":
         return quopri.decodestring(body)
     if encoding == b"base64":
-        digits = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
-        return base64.b64decode(digits[: len(digits) // 4 * 4])
+        digits = body.translate(None, _NOT_BASE64)
+        whole = digits[: len(digits) - (len(digits) % 4 == 1)]
+        return base64.b64decode(whole + b"=" * (-len(whole) % 4))
     return body
 
 

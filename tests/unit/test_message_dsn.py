@@ -200,6 +200,19 @@ def test_transfer_encodings_are_undone(encoding: str) -> None:
     assert (report.action, report.status) == (Action.FAILED, "5.0.0")
 
 
+@pytest.mark.parametrize("length", range(1, 9))
+@pytest.mark.parametrize("padding", ["=", ""])
+def test_base64_is_read_to_its_end(length: int, padding: str) -> None:
+    text = f"Action: failed\nDiagnostic-Code: {'x' * length}"
+    encoded = base64.b64encode(text.encode()).decode().replace("=", padding)
+    head = "Content-Type: message/delivery-status\nContent-Transfer-Encoding: base64\n\n"
+
+    report = parse_report((head + encoded).encode(), KEY)
+
+    assert report is not None
+    assert report.diagnostic == "x" * length
+
+
 @pytest.mark.parametrize("broken", [b"A", b"AAAAA", b"====", b"\xff" * 100, b"UmVw\0b3J0"])
 def test_broken_base64_is_no_report(broken: bytes) -> None:
     octets = b"Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: base64\r\n\r\n" + broken
