@@ -20,6 +20,7 @@ from mailprobe.config.problems import KeyPath, Problem, did_you_mean, shown
 from mailprobe.config.routes import Promise, RouteEntry, in_shard, promise_of, route_entries
 from mailprobe.config.schema import (
     AuthSettings,
+    DefaultSettings,
     EndpointSettings,
     MailboxTls,
     Policy,
@@ -109,8 +110,8 @@ class _Checks:
             self._wrong((*path, "mx"), "a sender is either mx or submission; remove one of them", *kind)
         elif sender.mx:
             self._mx(path, sender, kind)
-        elif sender.submission:
-            self._submission(path, sender, sender.submission, kind)
+        elif sender.submission or self._muted((*path, "submission")):
+            self._submission(path, sender, ((*path, "mx"),))
         else:
             self._wrong(path, "says neither where to submit nor mx; write submission: host:port, or mx: true", *kind)
 
@@ -163,7 +164,7 @@ class _Checks:
     def promises(self) -> None:
         """Figures of `defaults`, of routes and of meshes that cannot be kept."""
         settings = self._settings
-        self._promise(("defaults",), promise_of(settings, PromiseSettings()), settings.defaults.model_fields)
+        self._promise(("defaults",), promise_of(settings, PromiseSettings()), DefaultSettings.model_fields)
         items: dict[str, Mapping[str, PromiseSettings]] = {"routes": settings.routes, "meshes": settings.meshes}
         for section, named in items.items():
             for name, own in named.items():
@@ -182,7 +183,7 @@ class _Checks:
         entries = list(route_entries(settings))
         if not entries:
             text = "there is no route, so nothing would be probed; write routes: {NAME: {from: SENDER, to: MAILBOX}}"
-            self._wrong((), text, ("routes",), ("meshes",))
+            self._wrong(("routes",), text, ("meshes",))
         elif not any(in_shard(entry.name, settings.agent.shard) for entry in entries):
             self._odd(("agent", "shard"), "none of the routes falls into this shard")
         self._route_names(entries)
@@ -202,7 +203,7 @@ class _Checks:
             if getattr(sender, key) is Policy.REPORT:
                 self._odd((*path, key), "this version does not report it yet")
 
-    def _submission(self, path: KeyPath, sender: SenderSettings, server: HostPort, kind: tuple[KeyPath, ...]) -> None:
+    def _submission(self, path: KeyPath, sender: SenderSettings, kind: tuple[KeyPath, ...]) -> None:
         if sender.port is not None:
             self._wrong((*path, "port"), "is for mx; write the port behind the host, in submission", *kind)
         for key in ("try_all", "mta_sts", "dane"):
@@ -213,7 +214,8 @@ class _Checks:
             self._wrong((*path, "tls"), "for a submission sender must be implicit, starttls or plaintext", *kind)
         if sender.auth:
             self.login(path, sender.auth)
-        self.encryption(path, "submission", server, tls, sender.auth, sender)
+        if sender.submission:
+            self.encryption(path, "submission", sender.submission, tls, sender.auth, sender)
 
     def _variable(self, path: KeyPath, name: str) -> None:
         """The variable's name is not repeated: it may be a password that somebody wrote here."""
@@ -255,8 +257,8 @@ class _Checks:
         known = getattr(self._settings, section)
         if name not in known:
             what = {"senders": "sender", "mailboxes": "mailbox"}[section]
-            called = f" {shown(name)}" if _NAME.fullmatch(name.lower()) else ""
-            self._wrong(path, f"there is no {what}{called}{did_you_mean(name, known)}", (section,))
+            text = f"there is no {what} {name}" if _NAME.fullmatch(name.lower()) else f"must be the name of a {what}"
+            self._wrong(path, text + did_you_mean(name, known), (section,))
 
     def _mesh_list(self, path: KeyPath, names: tuple[str, ...]) -> None:
         for index, name in enumerate(names):

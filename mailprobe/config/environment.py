@@ -1,7 +1,7 @@
 """Settings from the environment: `MAILPROBE_AGENT__LISTEN`, nested with `__`, over those of the file.
 
-In names of senders, mailboxes, routes and meshes `_` stands for `-`, which a shell cannot write. A value that
-begins with `[` or `{` is YAML, `null` is null, an empty one is as if it were not there.
+In names of senders, mailboxes, routes and meshes `_` stands for `-`, which a shell cannot write. Where a
+list or a mapping is wanted, `[...]` and `{...}` are YAML; `null` is null, an empty value is as if it were not there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from mailprobe.config.document import Document
-from mailprobe.config.explain import NAMED
+from mailprobe.config.explain import NAMED, is_structured
 from mailprobe.config.problems import KeyPath, Problem, did_you_mean
 
 PREFIX: Final = "MAILPROBE_"
@@ -49,7 +49,7 @@ class Overrides:
         self._put(path, self._value(variable, path, text))
 
     def _value(self, variable: str, path: KeyPath, text: str) -> Any:
-        if text[0] not in "[{":
+        if text[0] not in "[{" or not is_structured(path):
             return None if text == "null" else text
         document = Document(text)
         for problem in document.problems:

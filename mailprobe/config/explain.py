@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -36,7 +36,7 @@ _TEXTS: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {
     "tuple_type": "must be a list",
     "too_short": "must not be empty",
     "model_type": "must be a mapping of settings",
-    "dict_type": "must be a mapping of names",
+    "dict_type": "must be a mapping: a name, a colon, and below it its settings",
 }
 
 
@@ -71,13 +71,25 @@ def repaired(state: Mapping[str, Any], problems: Iterable[Problem]) -> dict[str,
 
 
 def model_at(path: KeyPath) -> type[BaseModel] | None:
-    """The model of the settings at `path`, None where there is none."""
+    """The model of the settings at `path`, None where there is none, as for a section that is a map of names."""
+    if len(path) == 1 and path[0] in NAMED:
+        return None
     model: type[BaseModel] | None = Settings
     steps = path[:1] + path[2:] if path and path[0] in NAMED else path
     for step in steps:
         field = _fields(model).get(str(step)) if model else None
         model = _model_in(field.annotation) if field else None
     return model
+
+
+def is_structured(path: KeyPath) -> bool:
+    """Whether a list or a mapping is wanted at `path`: a section, an item of one, a setting with several values."""
+    if model_at(path) or path[-1] in NAMED:
+        return True
+    field = _field(path)
+    return field is not None and any(
+        get_origin(part) is tuple for part in (field.annotation, *get_args(field.annotation))
+    )
 
 
 def _text(kind: str, path: KeyPath, context: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -16,12 +16,14 @@ from pydantic_settings import PydanticBaseSettingsSource
 from mailprobe.config.checks import Findings, checked
 from mailprobe.config.document import Document, read_document
 from mailprobe.config.environment import Overrides
-from mailprobe.config.explain import problems_of, repaired
+from mailprobe.config.explain import NAMED, problems_of, repaired
 from mailprobe.config.plan import plan_of
 from mailprobe.config.problems import Problem, dotted
 from mailprobe.config.schema import Settings
 from mailprobe.errors import ConfigurationError
 from mailprobe.plan import Plan
+
+_SECTIONS: Final = (*NAMED, "agent", "defaults")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class _Values(PydanticBaseSettingsSource):
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(Settings)
         # `senders:` with nothing below it, as in a file whose examples are commented out
-        self._values = {key: value for key, value in values.items() if value is not None}
+        self._values = {key: value for key, value in values.items() if value is not None or key not in _SECTIONS}
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         return self._values.get(field_name), field_name, False

@@ -30,7 +30,7 @@ class Problem:
 
 def shown(key: str | int) -> str:
     """A key made safe to print on one line."""
-    return plain_text(str(key), SHOWN_LIMIT)
+    return plain_text(str(key), SHOWN_LIMIT) or '""'
 
 
 def dotted(path: KeyPath) -> str:
@@ -41,7 +41,7 @@ def dotted(path: KeyPath) -> str:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean ...?` for the nearest known word, else all of them if they are few, else nothing."""
     names = sorted(known)
-    near = difflib.get_close_matches(word.lower()[:SHOWN_LIMIT], names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower()[:SHOWN_LIMIT], names, n=1, cutoff=0.7)
     if near:
         return f"; did you mean {near[0]}?"
     if 0 < len(names) <= 8:

@@ -17,6 +17,8 @@ from mailprobe.plan import Family
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 """Names of agents, senders, mailboxes, routes: safe as a label, a file name, part of a token."""
 
+DNS_PORT: Final = 53
+
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -92,7 +94,7 @@ def _host_port(example: str, lowest: int = 1) -> Callable[[Any], HostPort]:
             raise refuse(f"must be a server and a port, such as {example}")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
-        elif ":" in host:
+        elif ":" in host and is_address(host):
             raise refuse("must have its IPv6 address in brackets, such as [2001:db8::1]:587")
         if not host.isascii():
             raise refuse("must have its host name in ASCII; write an international name in its xn-- form")
@@ -107,7 +109,12 @@ def _host_port(example: str, lowest: int = 1) -> Callable[[Any], HostPort]:
 
 def _nameserver(value: Any) -> HostPort:
     text = _text(value)
-    server = HostPort(text, 53) if is_address(text) else _host_port("127.0.0.1:53")(text)
+    if is_address(text):
+        return HostPort(text, DNS_PORT)
+    try:
+        server = _host_port("")(text)
+    except PydanticCustomError:
+        server = HostPort("", DNS_PORT)
     if not is_address(server.host):
         raise refuse("must be the IP address of a DNS server, with or without a port, such as 127.0.0.1:5353")
     return server

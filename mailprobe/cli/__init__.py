@@ -1,0 +1,53 @@
+"""The command line. A command's module is imported when it is called: `--help` must not wait for pydantic."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from mailprobe import __version__
+
+COMMANDS: Final = {
+    "run": ("mailprobe.cli.run:run", "Run the agent: send canaries, look for them, serve metrics."),
+    "probe": ("mailprobe.cli.probe:probe", "Send one canary on each route, wait for the verdicts, and exit."),
+    "check": ("mailprobe.cli.check:check", "Say everything that is wrong with a configuration file."),
+    "demo": ("mailprobe.cli.demo:demo", "Run the agent on mail servers of its own, to look at."),
+    "config": ("mailprobe.cli.config:config", "Print an example of the configuration, or its JSON Schema."),
+}
+"""The commands: where each is, and what it does in one line, so that help needs none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are known by name and imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="mailprobe %(version)s")
+@click.option("-v", "--verbose", is_flag=True, help="Log every step (level DEBUG).")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def main(verbose: bool, log_format: str) -> None:
+    """Canary messages out by SMTP, confirmed over IMAP: every delay and every deferral code, route by route."""
+    from mailprobe.cli import logs
+
+    logs.set_up(verbose=verbose, as_json=log_format == "json")
