@@ -1,0 +1,155 @@
+"""What each path answers. Reads what `observe` knows; calls back for what only the agent can do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from mailprobe import __version__
+from mailprobe.clock import Clock
+from mailprobe.errors import plain_text
+from mailprobe.observe.document import SCHEMA, canary_document
+from mailprobe.observe.history import History, Record
+from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
+from mailprobe.observe.states import States
+from mailprobe.web import pages
+from mailprobe.web.accept import accepts_gzip, prefers_openmetrics
+
+Reload = Callable[[], Awaitable[tuple[str, ...]]]
+"""Reads the configuration again; answers the problems, none if it is in use."""
+Ready = Callable[[], str | None]
+"""Why the agent is not ready, None if it is."""
+
+_CANARIES: Final = 50
+_MOST_CANARIES: Final = 500
+
+
+class Handlers:
+    """The handlers of all paths but `/probe`."""
+
+    def __init__(
+        self, clock: Clock, metrics: Metrics, history: History, states: States, ready: Ready, reload: Reload
+    ) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._history = history
+        self._states = states
+        self._ready = ready
+        self._reload = reload
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        """The table of paths."""
+        return [
+            web.get("/", self.status),
+            web.get("/canaries/{id}", self.canary),
+            web.get("/metrics", self.metrics),
+            web.get("/-/healthy", self.healthy),
+            web.get("/-/ready", self.ready),
+            web.post("/-/reload", self.reload),
+            web.put("/-/reload", self.reload),
+            web.get("/api/v1/routes", self.api_routes),
+            web.get("/api/v1/canaries", self.api_canaries),
+            web.get("/api/v1/canaries/{id}", self.api_canary),
+        ]
+
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """The whole page or that of the routes asked for; gzip is made in a thread, plain text goes out in blocks."""
+        names = request.query.getall("route", [])
+        if unknown := [name for name in names if name not in self._metrics.routes]:
+            raise web.HTTPNotFound(text=f"no such route: {plain_text(', '.join(unknown), 200)}\n")
+        openmetrics = prefers_openmetrics(request.headers.get("Accept", ""))
+        headers = {"Content-Type": OPENMETRICS if openmetrics else TEXT, "Vary": "Accept, Accept-Encoding"}
+        if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+            body = await self._metrics.packed(openmetrics, names)
+            return web.Response(body=body, headers=headers | {"Content-Encoding": "gzip"})
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            async for block in self._metrics.stream(openmetrics, names):
+                await response.write(block)
+        await response.write_eof()
+        return response
+
+    async def healthy(self, request: web.Request) -> web.Response:
+        """An answer at all is what is asked for: it comes from the loop that probes."""
+        return web.Response(text="mailprobe is healthy\n")
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """200, or 503 with the reason."""
+        reason = self._ready()
+        if reason is None:
+            return web.Response(text="mailprobe is ready\n")
+        return web.Response(status=503, text=f"mailprobe is not ready: {reason}\n")
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """200, or 500 with the problems, one a line; the running configuration stays then."""
+        if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+            raise web.HTTPForbidden(text="not from another site's page\n")
+        problems = await self._reload()
+        if problems:
+            return web.Response(status=500, text="".join(f"{problem}\n" for problem in problems))
+        return web.Response(text="reloaded\n")
+
+    async def status(self, request: web.Request) -> web.Response:
+        """The status page."""
+        shown = pages.overview(self._states, self._history, self._clock.now())
+        page = await asyncio.to_thread(pages.status_page, self._clock, shown, __version__)
+        return _html(page)
+
+    async def canary(self, request: web.Request) -> web.Response:
+        """One canary whole."""
+        return _html(pages.canary_page(self._clock, self._record(request)))
+
+    async def api_routes(self, request: web.Request) -> web.Response:
+        """All routes with their state and last canary."""
+        shown = pages.overview(self._states, self._history, self._clock.now())
+        return await _json(lambda: {"schema": SCHEMA, "routes": [self._route(row) for row in shown.routes]})
+
+    async def api_canaries(self, request: web.Request) -> web.Response:
+        """The last canaries, the newest first."""
+        route = request.query.get("route")
+        if route is not None and route not in self._metrics.routes:
+            raise web.HTTPNotFound(text=f"no such route: {plain_text(route, 80)}\n")
+        limit = request.query.get("limit", str(_CANARIES))
+        if not (limit.isascii() and limit.isdigit() and len(limit) < 6):
+            raise web.HTTPBadRequest(text="limit must be a number\n")
+        records = self._history.latest(route, min(int(limit), _MOST_CANARIES))
+        return await _json(
+            lambda: {"schema": SCHEMA, "canaries": [canary_document(each, self._clock, False) for each in records]}
+        )
+
+    async def api_canary(self, request: web.Request) -> web.Response:
+        """One canary with its transcript."""
+        record = self._record(request)
+        return await _json(lambda: {"schema": SCHEMA, "canary": canary_document(record, self._clock, True)})
+
+    def _record(self, request: web.Request) -> Record:
+        record = self._history.get(request.match_info["id"])
+        if record is None:
+            raise web.HTTPNotFound(text="no such canary, or it is no longer remembered\n")
+        return record
+
+    def _route(self, row: pages.RouteRow) -> dict[str, Any]:
+        route = row.route
+        return {
+            "route": route.name,
+            "sender": route.sender,
+            "mailbox": route.mailbox,
+            "kind": route.kind,
+            "state": row.state,
+            "last_canary": canary_document(row.last, self._clock, False) if row.last else None,
+        }
+
+
+async def _json(document: Callable[[], dict[str, Any]]) -> web.Response:
+    """Made in a thread: hundreds of canaries are some 10 ms, which the loop has not got."""
+    text = await asyncio.to_thread(lambda: json.dumps(document(), ensure_ascii=False, allow_nan=False))
+    return web.Response(text=text + "\n", content_type="application/json")
+
+
+def _html(page: str) -> web.Response:
+    return web.Response(text=page, content_type="text/html")
