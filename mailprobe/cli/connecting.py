@@ -1,0 +1,147 @@
+"""`mailprobe check --connect`: a login at every server, without a message, and what each offers."""
+
+from __future__ import annotations
+
+import asyncio
+import textwrap
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from mailprobe.clock import Clock, SystemClock
+from mailprobe.errors import ProbeFailure, Reason
+from mailprobe.imap import Session, folders
+from mailprobe.model import Attempt, Peer, SenderKind, TlsFacts
+from mailprobe.net.resolve import Resolver
+from mailprobe.plan import Mailbox, Plan, Sender
+from mailprobe.smtp.check import check_sender, offered
+
+AT_ONCE: Final = 20
+"""Connections at once: a configuration of a thousand servers is no flood."""
+WIDTH: Final = 80
+_LABEL: Final = 14
+
+Facts = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one server said: a title, facts as (label, text), and whether all was well."""
+
+    title: str
+    facts: Facts
+    good: bool
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.title}: {'good' if self.good else 'FAILED'}", *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        for label, text in self.facts:
+            yield from textwrap.wrap(
+                text or "nothing",
+                WIDTH,
+                initial_indent=f"  {label:{_LABEL - 2}}",
+                subsequent_indent=" " * _LABEL,
+                break_on_hyphens=False,
+            )
+
+
+def connect_all(plan: Plan, echo: Callable[[str], object]) -> bool:
+    """Prints what every sender and mailbox of the plan says, in the plan's order; False if one failed."""
+    return asyncio.run(_connect_all(plan, echo))
+
+
+async def _connect_all(plan: Plan, echo: Callable[[str], object]) -> bool:
+    room, good = asyncio.Semaphore(AT_ONCE), True
+
+    async def in_turn(report: Awaitable[Report]) -> Report:
+        async with room:
+            return await report
+
+    async with asyncio.TaskGroup() as group:
+        for task in [group.create_task(in_turn(report)) for report in _reports(plan, SystemClock())]:
+            report = await task
+            good = good and report.good
+            echo(f"\n{report}")
+    return good
+
+
+def _reports(plan: Plan, clock: Clock) -> Iterator[Awaitable[Report]]:
+    for sender in plan.senders.values():
+        routes = [route for route in plan.routes.values() if route.sender.name == sender.name]
+        timeout = max(route.timeout for route in routes)
+        # one conversation is enough for a submission service; the MX are those of each domain
+        domains = {route.mailbox.address.rpartition("@")[2]: route.mailbox.address for route in routes}
+        for address in domains.values() if sender.kind is SenderKind.MX else [routes[0].mailbox.address]:
+            yield _of_sender(sender, address, timeout, clock)
+    for mailbox in plan.mailboxes.values():
+        yield _of_mailbox(mailbox, clock)
+
+
+async def _of_sender(sender: Sender, recipient: str, timeout: float, clock: Clock) -> Report:
+    resolver = Resolver(sender.resolver)
+    attempt = await check_sender(sender, recipient, timeout=timeout, clock=clock, resolver=resolver)
+    where = f"MX of {recipient.rpartition('@')[2]}" if sender.kind is SenderKind.MX else str(sender.endpoint)
+    facts: Facts = []
+    if attempt.peer:
+        facts.append(("connected", _peer(attempt.peer)))
+    if attempt.tls:
+        facts += _tls(attempt.tls)
+    elif attempt.reason is None:
+        facts.append(("tls", "none: everything is in the clear"))
+    facts += _smtp_offers(attempt)
+    if attempt.reason:
+        facts.append(("failed", _failed(attempt.stage, attempt.reason, attempt.detail)))
+    elif sender.login:
+        facts.append(("logged in", f"as {sender.login.username}"))
+    return Report(f"sender {sender.name}, {where}", facts, attempt.reason is None)
+
+
+async def _of_mailbox(mailbox: Mailbox, clock: Clock) -> Report:
+    facts: Facts = []
+    good = True
+    try:
+        session = await Session.open(mailbox, clock=clock, resolver=Resolver())
+        try:
+            facts += _tls(session.tls) if session.tls else [("tls", "none: everything is in the clear")]
+            facts.append(("offers", ", ".join(sorted(session.capabilities))))
+            facts.append(("logged in", f"as {mailbox.login.username}"))
+            found = await session.folders()
+            facts.append(("inbox", folders.find(mailbox.inbox, found)))
+            facts.append(("junk", folders.junk(mailbox.junk, found) or "no such folder"))
+            await session.close()
+        finally:
+            session.abort()
+    except ProbeFailure as failure:
+        good = False
+        facts.append(("failed", _failed(failure.stage, failure.reason, failure.detail)))
+    return Report(f"mailbox {mailbox.name}, {mailbox.endpoint}", facts, good)
+
+
+def _peer(peer: Peer) -> str:
+    return f"{peer.address} port {peer.port}" + (f" ({peer.host})" if peer.host != peer.address else "")
+
+
+def _tls(tls: TlsFacts) -> Facts:
+    certificate = f"{tls.subject}, from {tls.issuer}"
+    if tls.not_after:
+        days = (tls.not_after - datetime.now(UTC)).days
+        certificate += f", until {tls.not_after:%Y-%m-%d} ({days} days)"
+    return [
+        ("tls", f"{tls.version}, {tls.cipher}"),
+        ("certificate", certificate + ("" if tls.verified else "; not verified")),
+    ]
+
+
+def _smtp_offers(attempt: Attempt) -> Facts:
+    offers = offered(attempt)
+    if not offers:
+        return []
+    mechanisms = [line[5:] for line in offers if line.upper().startswith(("AUTH ", "AUTH="))]
+    others = [line for line in offers if not line.upper().startswith(("AUTH ", "AUTH="))]
+    return [("offers", ", ".join(others)), ("auth", " ".join(dict.fromkeys(" ".join(mechanisms).split())) or "none")]
+
+
+def _failed(stage: object, reason: Reason, detail: str) -> str:
+    return f"{stage}: {reason}" + (f": {detail}" if detail else "")
