@@ -28,9 +28,7 @@ CANDIDATES_LIMIT: Final = 64
 
 _ID: Final = re.compile(r"[a-z0-9]{1,16}")
 _AGENT: Final = re.compile(r"[a-z0-9-]{1,12}")
-_SHAPE: Final = re.compile(
-    rb"(v1\.([a-z0-9-]{1,12})\.([a-z2-7]{8})\.([a-z0-9]{1,16})\.([0-9a-f]{8}))\.([a-z2-7]{26})(?![a-z0-9])"
-)
+_SHAPE: Final = re.compile(rb"(v1\.([a-z0-9-]{1,12})\.([a-z2-7]{8})\.([a-z0-9]{1,16})\.([0-9a-f]{8}))\.([a-z2-7]{26})")
 
 
 def new_canary_id() -> str:

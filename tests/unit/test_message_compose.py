@@ -98,6 +98,16 @@ def test_the_longest_addresses_still_fit() -> None:
     parsed(composed)
 
 
+@pytest.mark.parametrize("length", range(60, 78))
+def test_an_address_that_makes_the_line_too_long_gets_one_of_its_own(length: int) -> None:
+    address = "l" * 40 + "@" + "d" * (length - 41)
+    composed = composer(from_address=address, to_address=address).compose("x" * 16, SENT)
+
+    assert len(address) == length
+    assert max(len(line) for line in composed.content.split(b"\r\n") if b"<v1." not in line) <= 78
+    assert parsed(composed)["From"] == address
+
+
 def test_the_body_says_what_it_is_who_sent_it_and_whom_to_ask() -> None:
     composed = composer("probe.fra1.example.net", "inbound").compose("abcdefgh23456789", SENT)
 

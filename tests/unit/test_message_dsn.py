@@ -121,6 +121,7 @@ def status(recipient: str, message: str = "Reporting-MTA: dns; mx") -> str:
         ("Action: failed\nStatus: none\nDiagnostic-Code: smtp; 550-5.7.26 unauthenticated", Action.FAILED, "5.7.26"),
         ("Action: failed\nDiagnostic-Code: x-unix; 5.3.0", Action.FAILED, "5.3.0"),
         ("Action: failed\nDiagnostic-Code: smtp; 550 no code, but 5.1.1 later", Action.FAILED, ""),
+        ("Action: failed\nDiagnostic-Code: smtp; 550 5.1.1.9 is listed", Action.FAILED, ""),
         ("Action: failed\nStatus: 999.999.999", Action.FAILED, ""),
     ],
 )
@@ -147,6 +148,21 @@ def test_the_worst_recipient_counts() -> None:
 
     assert report is not None
     assert (report.action, report.status) == (Action.FAILED, "5.0.0")
+
+
+def test_the_first_of_several_status_parts_counts() -> None:
+    second = "Content-Type: message/delivery-status\n\n" + status("Action: failed\nStatus: 5.0.0")
+
+    report = parse_report(dsn(status("Action: delayed\nStatus: 4.0.0"), second), KEY)
+
+    assert report is not None
+    assert report.action is Action.DELAYED
+
+
+def test_what_stands_behind_the_last_delimiter_is_no_part() -> None:
+    octets = dsn(status("Status: 2.0.0")) + b"\r\n\r\nAction: failed\r\n"
+
+    assert parse_report(octets, KEY) is None
 
 
 def test_the_envelope_id_comes_before_what_is_quoted() -> None:
@@ -244,12 +260,20 @@ def test_nesting_ends_somewhere() -> None:
     assert parse_report(nested(2_000), KEY) is None
 
 
-def test_parts_end_somewhere() -> None:
-    part = "Content-Type: text/plain\n\nx\n"
+def mixed(boundary: str, *parts: str) -> str:
+    head = f"Content-Type: multipart/mixed; boundary={boundary}\n\n"
+    return head + "".join(f"--{boundary}\n{part}\n" for part in parts) + f"--{boundary}--\n"
 
-    assert parse_report(dsn("", *[part] * 10_000), KEY) is None
-    late = "Content-Type: message/delivery-status\n\n" + status("Action: failed\nStatus: 5.0.0")
-    assert parse_report(dsn("", *[part] * (2 * PARTS_LIMIT), late), KEY) is None
+
+def test_parts_end_somewhere() -> None:
+    text = "Content-Type: text/plain\n\nx\n"
+    last = "Content-Type: message/delivery-status\n\n" + status("Action: failed\nStatus: 5.0.0")
+    wide = mixed("w", *[text] * (PARTS_LIMIT // 2))
+
+    assert parse_report(mixed("b", wide, last).encode(), KEY) is not None
+    assert parse_report(mixed("b", wide, wide, last).encode(), KEY) is None
+    assert parse_report(mixed("b", *[text] * 10_000, last).encode(), KEY) is None
+    assert parse_report(mixed("b", *[text] * (2 * PARTS_LIMIT), last).encode(), KEY) is None
 
 
 def test_size_ends_somewhere() -> None:

@@ -217,7 +217,19 @@ def test_bombs_are_cut() -> None:
     assert hops(b"X: y\r\n" * 1_700_000 + b"Received: by a\r\n") == ()
 
 
+def test_of_a_field_only_so_much_is_read() -> None:
+    (hop,) = hops(b"Received: from a" + b" x" * 5_000 + b" by b")
+
+    assert (hop.from_, hop.by) == ("a", None)
+
+
+def test_a_clause_counts_once() -> None:
+    assert hops(received("from a by b with SMTP id 1 by way of c"))[0].by == "b"
+
+
 def test_the_body_is_not_looked_at() -> None:
+    assert hops(b"Subject: x\n\nReceived: by a\r\n\r\n") == ()
+    assert hops(b"Subject: x\r\n\r\nReceived: by a\n\n") == ()
     assert hops(b"Subject: x\r\n\r\nReceived: by a\r\n") == ()
 
 
