@@ -14,7 +14,7 @@ from mailprobe.plan import Login, Sender
 from mailprobe.smtp import target
 from mailprobe.smtp.dialogue import Dialogue, Message
 from mailprobe.smtp.failure import failure_of
-from mailprobe.smtp.record import Record
+from mailprobe.smtp.record import Record, StageEnded
 
 __all__ = ("Message", "submit")
 
@@ -28,6 +28,7 @@ async def submit(
     clock: Clock,
     resolver: Resolver,
     dot_sent: Callable[[float], None],
+    stage_ended: StageEnded | None = None,
 ) -> Attempt:
     """Hands a message in, once, and returns how that went; no failure of the world is raised.
 
@@ -35,7 +36,7 @@ async def submit(
     seconds. `dot_sent` is called with the instant at which the final dot is handed to the kernel, before the
     reply is known: from then on the message may exist. A cancel closes the connection and is passed on.
     """
-    record = Record(number, clock, dot_sent)
+    record = Record(number, clock, dot_sent, stage_ended)
     failure: ProbeFailure | None = None
     dialogue: Dialogue | None = None
     try:

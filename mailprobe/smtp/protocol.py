@@ -183,6 +183,8 @@ class AttemptProtocol(SMTPProtocol):
         if self.spent:
             raise SMTPServerDisconnected("the connection is spent")
         super().write(data)
+        if self.sock:
+            acknowledge_at_once(self.sock)
 
     async def read_response(self, timeout: float | None = None) -> SMTPResponse:
         """The reply; after anything else the connection is spent, since a reply is still owed."""
@@ -245,12 +247,11 @@ class AttemptProtocol(SMTPProtocol):
         if response.code == 334 or self._scrub(text) == HIDDEN:
             text = HIDDEN
         self.text = text
-        for line in text.split("\n")[:-1]:
-            self._transcript.heard(f"{response.code}-{line}")
-        self._transcript.heard(f"{response.code} " + text.rpartition("\n")[2])
-        if response.code == 421:
+        reply = Reply.of(response.code, text)
+        self._transcript.heard(reply)
+        if reply.code == 421:
             self.spent = True
-        return Reply.of(response.code, text)
+        return reply
 
     def _farewell(self) -> Reply | None:
         if not self._surplus.startswith(b"421"):

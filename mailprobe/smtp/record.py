@@ -10,11 +10,20 @@ from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.model import Attempt, AttemptOutcome, Peer, StageReply, StageTime, TlsFacts
 from mailprobe.smtp.transcript import Transcript
 
+StageEnded = Callable[[StageTime], None]
+"""Told of each stage as it ends, with all the time it took so far: EHLO is said twice where TLS begins between."""
+
 
 class Record:
     """Collects stage times, replies and facts. `stage` is where the attempt is now."""
 
-    def __init__(self, number: int, clock: Clock, tell_dot_sent: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        number: int,
+        clock: Clock,
+        tell_dot_sent: Callable[[float], None],
+        stage_ended: StageEnded | None = None,
+    ) -> None:
         self.stage = Stage.RESOLVE
         self.peer: Peer | None = None
         self.tls: TlsFacts | None = None
@@ -23,6 +32,7 @@ class Record:
         self._number = number
         self._clock = clock
         self._tell_dot_sent = tell_dot_sent
+        self._stage_ended = stage_ended
         self._begun = clock.now()
         self._times: dict[Stage, float] = {}
         self._replies: list[StageReply] = []
@@ -37,6 +47,8 @@ class Record:
             yield
         finally:
             self._times[stage] = self._times.get(stage, 0.0) + self._clock.now() - begun
+            if self._stage_ended:
+                self._stage_ended(StageTime(stage, self._times[stage]))
 
     def reply(self, reply: Reply) -> None:
         """The server answered the stage."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from mailprobe.errors import plain_text
+from mailprobe.errors import Reply, plain_text
 from mailprobe.model import TranscriptLine
 
 HIDDEN: Final = "***"
@@ -28,7 +28,10 @@ class Scrubber:
         if not self._fragments:
             return text
         dense = _dense(text)
-        return HIDDEN if any(fragment in dense for fragment in self._fragments) else text
+        for fragment in self._fragments:
+            if fragment in dense:
+                return HIDDEN
+        return text
 
 
 def _fragments(dense: str) -> list[str]:
@@ -54,15 +57,17 @@ class Transcript:
 
     def sent(self, text: str) -> None:
         """We said this; whoever says a credential gives `***` instead."""
-        self._add(">", text)
+        self._add(self._elapsed(), ">", plain_text(text))
 
-    def heard(self, text: str) -> None:
+    def heard(self, reply: Reply) -> None:
         """The server said this; whoever heard it has scrubbed it."""
-        self._add("<", text)
+        now, last = self._elapsed(), len(reply.lines) - 1
+        for number, line in enumerate(reply.lines):
+            self._add(now, "<", f"{reply.code}{' ' if number == last else '-'}{line}")
 
     def note(self, text: str) -> None:
         """Something that was not said, but happened."""
-        self._add("*", text)
+        self._add(self._elapsed(), "*", plain_text(text))
 
     def lines(self) -> tuple[TranscriptLine, ...]:
         """What is kept, in order, with a note where lines were left out."""
@@ -72,8 +77,8 @@ class Transcript:
         gap = TranscriptLine(self._last[0].seconds, "*", f"{missing} lines left out")
         return (*self._first, gap, *self._last)
 
-    def _add(self, direction: str, text: str) -> None:
-        line = TranscriptLine(self._elapsed(), direction, plain_text(text))
+    def _add(self, seconds: float, direction: str, text: str) -> None:
+        line = TranscriptLine(seconds, direction, text)
         self._count += 1
         if len(self._first) < _HEAD:
             self._first.append(line)
