@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from mailprobe.errors import Stage
 from mailprobe.imap.failure import failure_of, refusal
-from mailprobe.imap.protocol import Exchange, Protocol
+from mailprobe.imap.protocol import Exchange, GivenUp, Protocol
 from mailprobe.model import TlsFacts
 
 _T = TypeVar("_T")
@@ -70,5 +70,4 @@ class Connection:
 
     def abort(self) -> None:
         """Ends it without a word: the only way to close that cannot hang."""
-        if self.protocol.transport is not None:
-            self.protocol.transport.abort()
+        self.protocol.fail(GivenUp())

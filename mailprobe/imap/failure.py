@@ -9,7 +9,7 @@ from typing import Final
 
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
 from mailprobe.imap import parse
-from mailprobe.imap.protocol import ConnectionLost, Exchange, PlaintextAfterStarttls, TooMuch, Violation
+from mailprobe.imap.protocol import ConnectionLost, Exchange, GivenUp, PlaintextAfterStarttls, TooMuch, Violation
 from mailprobe.net import failure as network
 
 _BY_CODE: Final = {
@@ -46,6 +46,8 @@ def failure_of(error: BaseException, stage: Stage) -> ProbeFailure | None:
             return ProbeFailure(stage, Reason.MALFORMED_REPLY, str(error))
         case parse.Malformed():
             return ProbeFailure(stage, Reason.MALFORMED_REPLY, f"malformed {error}")
+        case GivenUp():
+            return ProbeFailure(stage, Reason.CONNECTION_LOST, "the connection was given up before")
         case ConnectionLost(bye=bytes(text)):
             refused = Reason.SERVER_REFUSED if stage is Stage.GREETING else Reason.CONNECTION_LOST
             return ProbeFailure(stage, _coded(text, stage) or refused, f"BYE {plain_text(text)}")

@@ -47,7 +47,12 @@ def quoted(text: str) -> str:
     """
     if needs_literal(text):
         raise ValueError("not for a quoted string")
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f'"{escaped(text)}"'
+
+
+def escaped(text: str) -> str:
+    """A text as it is written between the quotes of a quoted string."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def needs_literal(text: str) -> bool:

@@ -135,16 +135,24 @@ def _record_tls(connection: Connection, endpoint: Endpoint) -> None:
 async def _login(connection: Connection, login: Login) -> None:
     """AUTHENTICATE PLAIN where it is offered, else LOGIN unless that is disabled; never one after the other."""
     password = (await asyncio.to_thread(read_secret, login.password)).reveal()
-    offered = connection.capabilities
     if "\0" in login.username + password:
         raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, "a NUL in user name or password cannot be sent")
+    response = base64.b64encode(f"\0{login.username}\0{password}".encode())
+    connection.protocol.secrets = (response, names.escaped(password).encode(), password.encode())
+    try:
+        await _authenticate(connection, login.username, password, response)
+    finally:
+        connection.protocol.secrets = ()
+
+
+async def _authenticate(connection: Connection, username: str, password: str, response: bytes) -> None:
+    offered = connection.capabilities
     if "AUTH=PLAIN" in offered:
-        response = base64.b64encode(f"\0{login.username}\0{password}".encode())
         initial = "SASL-IR" in offered
         arguments = f"PLAIN {response.decode()}" if initial else "PLAIN"
         await connection.command(Stage.AUTH, "AUTHENTICATE", arguments, answers=() if initial else (response,))
     elif "LOGINDISABLED" not in offered:
-        first, answers = login_arguments(login.username, password)
+        first, answers = login_arguments(username, password)
         await connection.command(Stage.AUTH, "LOGIN", first, answers=answers)
     else:
         detail = "the server offers neither AUTH=PLAIN nor LOGIN" + ("" if connection.tls else " without TLS")

@@ -47,6 +47,10 @@ class ConnectionLost(Exception):
         self.bye = bye
 
 
+class GivenUp(ConnectionLost):
+    """We ended the connection ourselves, after a time-out, a cancellation or a violation."""
+
+
 class Violation(Exception):
     """What came is not IMAP, or came when nothing may come; the argument is text for people."""
 
@@ -114,6 +118,8 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         self.pushed = asyncio.Event()
         """Set by whatever the server says about the selected folder's size."""
         self.bye: bytes | None = None
+        self.secrets: tuple[bytes, ...] = ()
+        """What must not be shown to people although a server repeats it; only for as long as it is being sent."""
         self._now = now
         self._framer = Framer()
         self._sealed = False
@@ -184,7 +190,7 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         elif match := _TAGGED.match(line):
             self._tagged(match[1], match[2].decode().upper(), line[match.end() :])
         elif line:
-            raise Violation("neither tagged nor untagged: " + plain_text(line, 100))
+            raise Violation("neither tagged nor untagged: " + plain_text(self._cleaned(line), 100))
 
     def _greeted(self, line: bytes) -> None:
         """Source: RFC 3501 7.1. Only `* OK` and `* PREAUTH` are a welcome, whatever else is in the line."""
@@ -206,7 +212,7 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         if heard := parse.numbered(line):
             noticed = self._size_changed(*heard, at)
         elif line[:4].upper() == b"BYE " or line.upper() == b"BYE":
-            self.bye = line[4:]
+            self.bye = self._cleaned(line[4:])
         if current is None:
             return
         current.size += _OVERHEAD + sum(map(len, parts))
@@ -242,7 +248,7 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         current = self._current
         if current is None:
             raise Violation("a tagged response that nobody waits for")
-        current.text = text
+        current.text = self._cleaned(text)
         self._response_done(tag + b" " + result.encode() + b" " + text)
         match current.name, result:
             case "STARTTLS", "OK":
@@ -252,6 +258,11 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
             case "SELECT", _:  # one that failed leaves nothing selected: RFC 3501 6.3.1
                 self.state = library.SELECTED if result == "OK" else library.AUTH
                 self.arrivals = Arrivals(self.arrivals.exists if result == "OK" else 0)
+
+    def _cleaned(self, text: bytes) -> bytes:
+        for secret in self.secrets:
+            text = text.replace(secret, b"***")
+        return text
 
     # ---- how it ends
 

@@ -50,9 +50,9 @@ def mailbox_at(
 
 
 @contextlib.asynccontextmanager
-async def session_on(server: ImapServer, timeout: float = 5.0) -> AsyncIterator[Session]:
+async def session_on(server: ImapServer) -> AsyncIterator[Session]:
     """A session on a scripted server that is running; its connection is ended at the end."""
-    session = await Session.open(mailbox_at(server.port, timeout=timeout), clock=SystemClock(), resolver=Resolver())
+    session = await Session.open(mailbox_at(server.port), clock=SystemClock(), resolver=Resolver())
     try:
         yield session
     finally:
@@ -63,7 +63,7 @@ class End(Exception):
     """Ends the connection."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Mail:
     """One message as the server keeps it."""
 
@@ -100,8 +100,8 @@ class Talk:
         self.tag = b""
         self.line = b""
         self.selected: str | None = None
-        self.announced = 0
-        self.number = 0
+        self.known: list[Mail] = []
+        """The selected folder as this client was told it: sequence number 1 first (RFC 3501 2.3.1.2)."""
 
     async def send(self, answer: bytes) -> None:
         self.writer.write(answer.replace(b"%T", self.tag))
@@ -255,7 +255,10 @@ class ImapServer:
         return self._logged_in(user, password)
 
     def _authenticate(self, talk: Talk) -> bytes:
-        _, user, password = base64.b64decode(talk.line.split()[3]).decode().split("\0")
+        words = talk.line.split()
+        if len(words) < 4:
+            return b"%T BAD an initial response, please\r\n"
+        _, user, password = base64.b64decode(words[3]).decode().split("\0")
         return self._logged_in(user, password)
 
     def _logged_in(self, user: str, password: str) -> bytes:
@@ -275,9 +278,9 @@ class ImapServer:
         talk.selected = name if name in self.folders else None
         if talk.selected is None:
             return b"%T NO [NONEXISTENT] no such folder\r\n"
-        talk.announced = len(talk.box.mails)
+        talk.known = list(talk.box.mails)
         return b"* %d EXISTS\r\n* OK [UIDVALIDITY %d] x\r\n* OK [UIDNEXT %d] x\r\n%%T OK [READ-WRITE] done\r\n" % (
-            talk.announced,
+            len(talk.known),
             talk.box.uidvalidity,
             talk.box.uidnext,
         )
@@ -296,11 +299,17 @@ class ImapServer:
         return self.unannounced(talk) + b"%T OK done\r\n"
 
     def unannounced(self, talk: Talk) -> bytes:
-        """The EXISTS that the client has not heard yet, if there is one."""
-        if talk.selected is None or len(talk.box.mails) == talk.announced:
+        """EXPUNGE and EXISTS as far as the client has not heard of them."""
+        if talk.selected is None:
             return b""
-        talk.announced = len(talk.box.mails)
-        return b"* %d EXISTS\r\n" % talk.announced
+        lines = b""
+        for mail in [mail for mail in talk.known if mail not in talk.box.mails]:
+            lines += b"* %d EXPUNGE\r\n" % (talk.known.index(mail) + 1)
+            talk.known.remove(mail)
+        if len(talk.box.mails) > len(talk.known):
+            talk.known = list(talk.box.mails)
+            lines += b"* %d EXISTS\r\n" % len(talk.known)
+        return lines
 
     def _idle(self, talk: Talk) -> bytes:
         return b"+ idling\r\n" + self.unannounced(talk)
@@ -311,8 +320,8 @@ class ImapServer:
     def _uid_fetch(self, talk: Talk) -> bytes:
         answers = []
         wanted = self._wanted(talk, talk.line.split()[3])
-        for number, mail in enumerate(talk.box.mails, 1):
-            if mail.uid in wanted:
+        for number, mail in enumerate(talk.known, 1):
+            if mail.uid in wanted and mail in talk.box.mails:
                 answers.append(
                     b'* %d FETCH (UID %d INTERNALDATE "%s" BODY[HEADER]<0> {%d}\r\n%s)\r\n'
                     % (number, mail.uid, mail.date.encode(), len(mail.headers), mail.headers)
@@ -321,7 +330,7 @@ class ImapServer:
 
     def _wanted(self, talk: Talk, text: bytes) -> set[int]:
         """The UIDs of a sequence set that exist; `n:*` always has the last one in it."""
-        there = [mail.uid for mail in talk.box.mails]
+        there = [mail.uid for mail in talk.known]
         last = max(there, default=0)
         wanted: set[int] = set()
         for part in text.decode().split(","):
@@ -332,7 +341,7 @@ class ImapServer:
 
     def _uid_search(self, talk: Talk) -> bytes:
         words = talk.line.split()[3:]
-        found = {mail.uid for mail in talk.box.mails}
+        found = {mail.uid for mail in talk.known}
         if words[0].upper() == b"UID":
             found = self._wanted(talk, words[1])
         elif words[0].upper() == b"DELETED":
@@ -352,12 +361,9 @@ class ImapServer:
         return self._expunged(talk, {mail.uid for mail in talk.box.mails})
 
     def _expunged(self, talk: Talk, uids: set[int]) -> bytes:
-        lines = b""
-        for mail in [mail for mail in talk.box.mails if mail.deleted and mail.uid in uids]:
-            lines += b"* %d EXPUNGE\r\n" % (talk.box.mails.index(mail) + 1)
+        for mail in [mail for mail in talk.known if mail.deleted and mail.uid in uids and mail in talk.box.mails]:
             talk.box.mails.remove(mail)
-            talk.announced -= 1
-        return lines + b"%T OK done\r\n"
+        return self.unannounced(talk) + b"%T OK done\r\n"
 
     def _getquotaroot(self, talk: Talk) -> bytes:
         return b'* QUOTAROOT INBOX ""\r\n* QUOTA "" (STORAGE 25 100)\r\n%T OK done\r\n'
