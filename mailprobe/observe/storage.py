@@ -94,8 +94,8 @@ class Storage:
         if self._database is None:
             if self._lock is None:
                 self._lock = _locked(self.path)
-            self._database = self._opened()
-        elif _inode(self.path) != self._inode:
+            return self._connect()
+        if _inode(self.path) != self._inode:
             raise FileNotFoundError(f"{self.path} was removed or replaced")
         return self._database
 
@@ -134,8 +134,10 @@ class Storage:
         self.size_bytes = sum(_size(part) for part in (self.path, _beside(self.path, "-wal")))
 
     def set_aside(self) -> Path:
-        """Moves a damaged file, its log and its index out of the way; the name they have now. Nothing is deleted."""
-        self._disconnect()
+        """Moves a damaged file, its log and its index out of the way; the name they have now. Nothing is deleted.
+
+        Closed only afterwards: SQLite would remove a log that it makes nothing of.
+        """
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         aside, count = _beside(self.path, f".damaged-{stamp}"), 1
         while aside.exists():
@@ -143,6 +145,7 @@ class Storage:
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 os.rename(_beside(self.path, suffix), _beside(aside, suffix))
+        self._disconnect()
         return aside
 
     def close(self) -> None:
@@ -152,26 +155,22 @@ class Storage:
             os.close(self._lock)
             self._lock = None
 
-    def _opened(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         if _create(self.path):
             self._trusted = 0
-        inode = _inode(self.path)
-        database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=1.0)
-        try:
-            if inode != self._trusted:
-                _check(database)
-            migrate(database, self.path)
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
-            database.execute(f"PRAGMA cache_size = -{_PAGES_IN_MEMORY_KIB}")
-            database.text_factory = lambda text: text.decode("utf-8", "replace")
-            if inode != self._trusted:
-                self.rows = sum(_count(database, table) for table in TABLES)
-        except BaseException:
-            database.close()
-            raise
-        self._inode = self._trusted = inode
+        self._inode = _inode(self.path)
+        self._database = database = sqlite3.connect(self.path, isolation_level=None, timeout=1.0)
+        if self._inode != self._trusted:
+            _check(database)
+        migrate(database, self.path)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
+        database.execute(f"PRAGMA cache_size = -{_PAGES_IN_MEMORY_KIB}")
+        database.text_factory = lambda text: text.decode("utf-8", "replace")
+        if self._inode != self._trusted:
+            self.rows = sum(_count(database, table) for table in TABLES)
+        self._trusted = self._inode
         self.measure()
         return database
 

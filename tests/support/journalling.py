@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,17 +78,6 @@ class Desk:
             yield journal
         finally:
             await journal.close()
-
-    @contextmanager
-    def statements(self, journal: Journal) -> Iterator[list[str]]:
-        """The statements that the journal executes meanwhile."""
-        said: list[str] = []
-        connection = journal._storage.open()
-        connection.set_trace_callback(said.append)
-        try:
-            yield said
-        finally:
-            connection.set_trace_callback(None)
 
     async def until(self, true: Callable[[], bool], seconds: float = 10.0) -> None:
         """Waits for something that the journal's thread does; its clock goes on meanwhile."""
