@@ -31,7 +31,7 @@ _NAME_LIMIT: Final = 255
 _BOUNDARY: Final = re.compile(rb'boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
 _STATUS_IN_REPLY: Final = re.compile(r"(?:\d{3}[ -])?\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
 _NOT_BASE64: Final = bytes(set(range(256)).difference(string.ascii_letters.encode(), string.digits.encode(), b"+/"))
-_BLANK_LINE: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
+_BLANK_LINE: Final = re.compile(rb"\r?\n(?:[ \t]*\r?\n)+")
 
 
 class Action(StrEnum):

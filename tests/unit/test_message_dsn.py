@@ -150,6 +150,16 @@ def test_the_worst_recipient_counts() -> None:
     assert (report.action, report.status) == (Action.FAILED, "5.0.0")
 
 
+@pytest.mark.parametrize("between", ["\n\n", "\n\n\n\n", "\n \t\n", "\n \n\n"])
+def test_blocks_are_told_apart_by_any_blank_lines(between: str) -> None:
+    text = f"\n\nReporting-MTA: mx.lab.example{between}Action: delivered{between}Action: failed{between}"
+
+    report = parse_report(dsn(text), KEY)
+
+    assert report is not None
+    assert (report.action, report.reporting_mta) == (Action.FAILED, "mx.lab.example")
+
+
 def test_the_first_of_several_status_parts_counts() -> None:
     second = "Content-Type: message/delivery-status\n\n" + status("Action: failed\nStatus: 5.0.0")
 
