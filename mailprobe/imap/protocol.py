@@ -249,7 +249,7 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         if current is None:
             raise Violation("a tagged response that nobody waits for")
         current.text = self._cleaned(text)
-        self._response_done(tag + b" " + result.encode() + b" " + text)
+        self._response_done(tag + b" " + result.encode() + b" " + current.text)
         match current.name, result:
             case "STARTTLS", "OK":
                 self._sealed = True
