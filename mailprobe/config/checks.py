@@ -30,7 +30,6 @@ from mailprobe.config.schema import (
     Settings,
 )
 from mailprobe.config.types import NAME_PATTERN, HostPort, is_loopback
-from mailprobe.errors import plain_text
 
 SHORTEST_INTERVAL: Final = 0.1
 """Seconds. Below it the schedule of a route is a load test."""
@@ -89,7 +88,7 @@ class _Checks:
         """The agent's name, and the files that it is told of."""
         agent = self._settings.agent
         if agent.name is not None and not _NAME.fullmatch(agent.name):
-            self._wrong(("agent", "name"), _NAME_TEXT + _better_name(agent.name))
+            self._wrong(("agent", "name"), _NAME_TEXT)
         self._secret_file(("agent", "key_file"), agent.key_file)
         self._file(("agent", "web_config_file"), agent.web_config_file)
         if agent.journal and (wrong := files.unusable_as_database(self._directory / agent.journal)):
@@ -134,8 +133,8 @@ class _Checks:
         elif auth.password_file:
             self._secret_file((*at, "password_file"), auth.password_file)
         elif secret := secret_path(self._settings, str(path[0]), str(path[1]), self._directory):
-            if not self._muted(("secrets_dir",)) and (wrong := files.unreadable(secret)):
-                self._wrong(at, f"{secret}: {wrong}; or write password_file or password_env", *needs)
+            if not files.not_a_directory(self._directory / (self._settings.secrets_dir or "")):
+                self._secret_in_directory(at, secret, needs)
         else:
             self._wrong(at, "does not say where the password is; write password_file or password_env", *needs)
 
@@ -231,9 +230,15 @@ class _Checks:
         if file is not None and (wrong := files.unreadable(self._directory / file)):
             self._wrong(path, f"{wrong} (the name of the file that holds the secret is wanted here)")
 
+    def _secret_in_directory(self, path: KeyPath, secret: Path, needs: tuple[KeyPath, ...]) -> None:
+        if wrong := files.unreadable(secret):
+            where = f"<secrets_dir>/{shown(path[0])}/{shown(path[1])}/password"
+            self._wrong(path, f"{where}: {wrong}; or write password_file or password_env", *needs)
+
     def _file(self, path: KeyPath, file: Path | None) -> None:
         if file is not None and (wrong := files.unreadable(self._directory / file)):
-            self._wrong(path, f"{shown_file(self._directory / file)}: {wrong}")
+            absolute = file.is_absolute() or (self._directory / file).exists()
+            self._wrong(path, wrong + ("" if absolute else " (a relative name begins at the directory of this file)"))
 
     def _promise(self, path: KeyPath, promise: Promise, given: Iterable[str]) -> None:
         keys = set(given)
@@ -310,11 +315,6 @@ class _Checks:
     def _muted(self, path: KeyPath) -> bool:
         """Whether it, or what it is part of, is wrong already."""
         return bool(self._failed) and any(path[:length] in self._failed for length in range(1, len(path) + 1))
-
-
-def shown_file(path: Path) -> str:
-    """A file's name made safe to print; only for files that hold no secret."""
-    return plain_text(str(path), 200)
 
 
 def _better_name(name: str) -> str:

@@ -43,7 +43,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word.lower()[:SHOWN_LIMIT], names, n=1, cutoff=0.7)
     if near:
-        return f"; did you mean {near[0]}?"
+        return f"; did you mean {shown(near[0])}?"
     if 0 < len(names) <= 8:
-        return f"; there is {', '.join(names)}"
+        return f"; there is {', '.join(map(shown, names))}"
     return ""
