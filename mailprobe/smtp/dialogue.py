@@ -107,7 +107,7 @@ class Dialogue:
         # first, so that building one is not taken for the network's time
         context = await shared_context(endpoint) if endpoint.tls is TlsMode.IMPLICIT else None
         with record.at(Stage.CONNECT):
-            sock = self._socket = await connect(
+            sock = self._protocol.sock = await connect(
                 peer.address, peer.port, source_address=endpoint.source_address, timeout=self._timeout
             )
             if context is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
@@ -17,6 +18,7 @@ from aiosmtplib import SMTPException, SMTPResponse, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
 from mailprobe.errors import Reply
+from mailprobe.net.connect import acknowledge_at_once
 from mailprobe.smtp.transcript import HIDDEN, Scrubber, Transcript
 
 PRIVATE_NAMES: Final = (
@@ -58,7 +60,8 @@ class PlaintextAfterStarttls(SMTPException):
 class AttemptProtocol(SMTPProtocol):
     """One connection of one attempt. Once `spent`, nothing more can be said on it.
 
-    `text` is the last reply's, uncut: an EHLO may have more lines than a `Reply` keeps.
+    `text` is the last reply's, uncut: an EHLO may have more lines than a `Reply` keeps. `sock` is what the connection
+    runs on, once there is one: what is heard on it is acknowledged at once.
     """
 
     def __init__(self, transcript: Transcript, scrub: Scrubber) -> None:
@@ -72,6 +75,7 @@ class AttemptProtocol(SMTPProtocol):
         self._reply_size = 0
         self._flushed: Callable[[], None] | None = None
         self.text = ""
+        self.sock: socket.socket | None = None
 
     # what an attempt says
 
