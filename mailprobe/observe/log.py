@@ -14,7 +14,6 @@ from mailprobe.events import (
     ArrivedLate,
     AttemptEnded,
     CanaryLost,
-    ConfigReloaded,
     Event,
     Judged,
     MailboxDown,
@@ -43,7 +42,6 @@ class EventLog:
             MailboxDown: self._mailbox_down,
             Throttled: _throttled,
             TaskFailed: _task_failed,
-            ConfigReloaded: _reloaded,
         }
 
     def __call__(self, event: Event) -> None:
@@ -127,13 +125,6 @@ def _throttled(event: Throttled) -> None:
 
 def _task_failed(event: TaskFailed) -> None:
     logger.error("task failed task=%s", event.task, exc_info=event.error)
-
-
-def _reloaded(event: ConfigReloaded) -> None:
-    if not event.problems:
-        _say(logging.INFO, "configuration in use")
-    for problem in event.problems:
-        _say(logging.ERROR, "configuration not used", problem=problem)
 
 
 def _say(level: int, what: str, **facts: object) -> None:

@@ -1,0 +1,86 @@
+"""One line per fact, at the level at which somebody wants it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from support.observing import Watch, a_sighting
+
+from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
+from mailprobe.events import (
+    ArrivedLate,
+    CanaryLost,
+    Judged,
+    MailboxDown,
+    MailboxUp,
+    TaskFailed,
+    Throttled,
+)
+from mailprobe.model import Outcome, StageReply, Verdict
+from mailprobe.observe.log import EventLog
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, "mailprobe.events")
+    return caplog
+
+
+def lines(said: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in said.records]
+
+
+def test_deliveries_are_for_debugging_and_failures_are_not(said: pytest.LogCaptureFixture) -> None:
+    canary = Watch().canary()
+    reply = StageReply(Stage.RCPT, Reply.of(550, '5.1.1 no "user" here'))
+    log = EventLog()
+    log(Judged(Verdict(canary, Outcome.DELIVERED, 1.0, transit_seconds=1.23456, attempts=1)))
+    log(Judged(Verdict(canary, Outcome.DELIVERED, 1.0, attempts=2, retried=True)))
+    log(Judged(Verdict(canary, Outcome.REJECTED, 1.0, Stage.RCPT, Reason.REJECTED, reply=reply, attempts=1)))
+    assert lines(said) == [
+        ("DEBUG", "verdict route=inbound canary=id1 outcome=delivered attempts=1 transit_seconds=1.235"),
+        ("INFO", "verdict route=inbound canary=id1 outcome=delivered attempts=2"),
+        (
+            "INFO",
+            "verdict route=inbound canary=id1 outcome=rejected stage=rcpt reason=rejected attempts=1 "
+            'reply="550 5.1.1 no \\"user\\" here"',
+        ),
+    ]
+
+
+def test_a_mailbox_that_stays_down_is_said_once(said: pytest.LogCaptureFixture) -> None:
+    log = EventLog()
+    failure = ProbeFailure(Stage.CONNECT, Reason.TIMEOUT)
+    for event in (
+        MailboxDown("contoso", 1.0, failure),
+        MailboxDown("contoso", 2.0, failure),
+        MailboxUp("contoso", 3.0),
+        MailboxDown("contoso", 4.0, failure),
+    ):
+        log(event)
+    assert [level for level, _ in lines(said)] == ["WARNING", "DEBUG", "INFO", "WARNING"]
+    assert lines(said)[0][1] == "mailbox down mailbox=contoso stage=connect reason=timeout"
+
+
+def test_other_facts(said: pytest.LogCaptureFixture) -> None:
+    canary = Watch().canary()
+    log = EventLog()
+    log(ArrivedLate(canary, Outcome.OVERDUE, a_sighting(canary, 1.0), 1.0, 700.0, 1.0, False))
+    log(CanaryLost(canary, 1.0))
+    log(Throttled("sender/outside", Reason.THROTTLED))
+    log(TaskFailed("watcher", RuntimeError("boom")))
+    assert lines(said) == [
+        ("INFO", "late arrival route=inbound canary=id1 after=overdue transit_seconds=700.0"),
+        ("INFO", "lost route=inbound canary=id1"),
+        ("INFO", "throttled endpoint=sender/outside reason=throttled"),
+        ("ERROR", "task failed task=watcher"),
+    ]
+    assert "RuntimeError: boom" in said.text
+
+
+def test_a_canary_is_one_line_whatever_the_server_says(said: pytest.LogCaptureFixture) -> None:
+    reply = StageReply(Stage.RCPT, Reply.of(550, "5.1.1 a\r\x1b[31m\nb %s %(x)s"))
+    EventLog()(Judged(Verdict(Watch().canary(), Outcome.REJECTED, 1.0, reply=reply, attempts=1)))
+    (_, line) = lines(said)[0]
+    assert line.isprintable()
