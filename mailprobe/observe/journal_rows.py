@@ -137,8 +137,10 @@ class RowMaker:
 
     def _attempt_ended(self, event: AttemptEnded, shift: float) -> Iterable[tuple[str, Row]]:
         attempt = event.attempt
+        last = attempt.last_reply
+        said = last.reply if last else None
         failed = attempt.outcome is not AttemptOutcome.ACCEPTED
-        transcript = _transcript(attempt) if failed and self._shows(event.canary, attempt) else None
+        transcript = _transcript(attempt) if failed and self._shows(event.canary, attempt, said) else None
         yield (
             END_ATTEMPT,
             (
@@ -149,7 +151,7 @@ class RowMaker:
                 attempt.outcome.value,
                 attempt.stage and attempt.stage.value,
                 attempt.reason and attempt.reason.value,
-                *_reply(attempt.last_reply.reply if attempt.last_reply else None),
+                *_reply(said),
                 attempt.detail,
                 attempt.queue_id,
                 *((peer.host, peer.address, peer.port) if (peer := attempt.peer) else (None,) * 3),
@@ -162,8 +164,7 @@ class RowMaker:
             ),
         )
 
-    def _shows(self, canary: Canary, attempt: Attempt) -> bool:
-        said = attempt.last_reply.reply if attempt.last_reply else None
+    def _shows(self, canary: Canary, attempt: Attempt, said: Reply | None) -> bool:
         kind = (canary.route, attempt.stage, attempt.reason, said and said.code, said and said.enhanced)
         before = self._shown.get(kind)
         if before is not None and before <= attempt.ended < before + TRANSCRIPT_PAUSE:

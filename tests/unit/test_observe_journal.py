@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.journalling import Desk, a_canary, an_attempt, sighting_of, verdict_on
+from support.loops import both_loops
 
 from mailprobe.errors import ConfigurationError, Reason, Reply, Stage
 from mailprobe.events import (
@@ -29,6 +30,8 @@ from mailprobe.events import (
 )
 from mailprobe.model import AttemptOutcome, Bounce, Outcome, RestoredAttempt, StageReply, StageTime, TranscriptLine
 from mailprobe.observe.journal import ProblemKind, Watermark
+
+pytestmark = [both_loops, pytest.mark.usefixtures("nothing_blocks")]
 
 
 @pytest.fixture
