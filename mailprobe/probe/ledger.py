@@ -238,6 +238,7 @@ class Ledger:
                 events.append(self._forget(record, now))
             elif record is not None:
                 heappush(self._agenda, (self._forget_at(record), id))
+        self._advance_looks(now)
         return tuple(events)
 
     def wanted_scans(self, now: float) -> frozenset[str]:
@@ -259,7 +260,7 @@ class Ledger:
                 heapreplace(self._agenda, (self._forget_at(record), id))
             else:
                 break
-        looks = _first(self._looks, self._wants)
+        looks = _first(self._looks, self._is_look)
         agenda = self._agenda[0][0] if self._agenda else None
         return agenda if looks is None else looks if agenda is None else min(looks, agenda)
 
@@ -380,28 +381,30 @@ class Ledger:
             entry.dots += (attempt.dot_sent,)
         self._look_from(entry.canary.deadline, entry.canary)
 
-    def _is_in_flight(self, id: str) -> bool:
-        return isinstance(self._records.get(id), Entry)
+    def _is_in_flight(self, item: tuple[float, str]) -> bool:
+        return isinstance(self._records.get(item[1]), Entry)
 
-    def _is_unseen(self, id: str) -> bool:
-        record = self._records.get(id)
+    def _is_unseen(self, item: tuple[float, str]) -> bool:
+        record = self._records.get(item[1])
         return record is not None and not record.seen
 
-    def _look_from(self, instant: float, canary: Canary) -> None:
-        heappush(self._looks, (instant, canary.id))
-
-    def _wants(self, id: str) -> bool:
-        """Whether a scan could decide something about the canary."""
+    def _is_look(self, item: tuple[float, str]) -> bool:
+        """Whether a scan begun at that instant would decide something; not if the canary has moved on since."""
+        instant, id = item
         record = self._records.get(id)
         if isinstance(record, Entry):
             canary = record.canary
             return record.phase in MAY_EXIST and self._boxes[canary.mailbox].scanned < canary.deadline
-        return record is not None and record.missing
+        return record is not None and record.missing and instant >= record.canary.late_until
+
+    def _look_from(self, instant: float, canary: Canary) -> None:
+        heappush(self._looks, (instant, canary.id))
 
     def _advance_looks(self, now: float) -> None:
         while self._looks and self._looks[0][0] <= now:
-            since, id = heappop(self._looks)
-            if self._wants(id):
+            item = heappop(self._looks)
+            if self._is_look(item):
+                since, id = item
                 mailbox = self._records[id].canary.mailbox
                 self._boxes[mailbox].wanting[id] = since
                 self._candidates.add(mailbox)
@@ -422,12 +425,11 @@ class Ledger:
         return CanaryForgotten(canary, at)
 
 
-def _first(heap: _Heap, alive: Callable[[str], bool]) -> float | None:
-    """The earliest instant whose canary is still `alive`; drops those before it."""
+def _first(heap: _Heap, alive: Callable[[tuple[float, str]], bool]) -> float | None:
+    """The earliest instant whose item is still `alive`; drops those before it."""
     while heap:
-        instant, id = heap[0]
-        if alive(id):
-            return instant
+        if alive(heap[0]):
+            return heap[0][0]
         heappop(heap)
     return None
 
