@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from dataclasses import replace
 
 import pytest
 from support.loops import both_loops
-from support.smtp_attempts import MESSAGE, attempt, said, sender_to, stages_of
+from support.smtp_attempts import MESSAGE, attempt, certificates, said, sender_to, stages_of
 from support.smtp_script import EHLO, End, SmtpScript, Wire, hang
 
 from mailprobe.errors import Reason, Stage
-from mailprobe.model import AttemptOutcome
+from mailprobe.model import AttemptOutcome, TlsMode
 from mailprobe.smtp.transcript import LINES_KEPT, Transcript
 
-pytestmark = [both_loops, pytest.mark.usefixtures("nothing_blocks")]
+pytestmark = [both_loops, pytest.mark.usefixtures("tls", "nothing_blocks")]
+
+
+@pytest.fixture
+def tls() -> ssl.SSLContext:
+    """Made before blocking calls are watched for."""
+    return certificates().good
+
 
 BARE_EHLO = b"250 script.test\r\n"
 
@@ -94,15 +102,17 @@ async def test_an_envid_that_is_too_long_is_left_out() -> None:
     assert b"MAIL FROM:<from@lab.test> RET=HDRS\r\n" in server.lines
 
 
-async def test_dot_is_told_before_the_reply_is_there() -> None:
+@pytest.mark.parametrize("mode", [TlsMode.PLAINTEXT, TlsMode.STARTTLS, TlsMode.IMPLICIT])
+async def test_dot_is_told_before_the_reply_is_there(mode: TlsMode, tls: ssl.SSLContext) -> None:
     told = asyncio.get_running_loop().create_future()
 
     async def after_it_was_told(wire: Wire) -> None:
         await told
         await wire.say(b"250 2.0.0 ok\r\n")
 
-    async with SmtpScript(dot=after_it_was_told) as server:
-        got = await attempt(sender_to(server), dot_sent=told.set_result)
+    context = None if mode is TlsMode.PLAINTEXT else tls
+    async with SmtpScript(tls=context, implicit=mode is TlsMode.IMPLICIT, dot=after_it_was_told) as server:
+        got = await attempt(sender_to(server, mode), dot_sent=told.set_result)
     assert got.outcome is AttemptOutcome.ACCEPTED
     assert got.dot_sent == told.result()
     assert got.begun < got.dot_sent < got.ended

@@ -10,7 +10,7 @@ from support.smtp_attempts import LOGIN, PASSWORD, attempt, said, sender_to
 from support.smtp_script import Answer, SmtpScript, Wire, close, drip, endless, hang, reset, then
 
 from mailprobe.errors import Reason, Stage
-from mailprobe.model import AttemptOutcome
+from mailprobe.model import AttemptOutcome, TlsMode
 
 pytestmark = both_loops
 
@@ -139,6 +139,29 @@ async def test_cancel_closes_the_connection(verb: str) -> None:
 
     async with SmtpScript(**{verb: waits}) as server:
         submitting = asyncio.create_task(attempt(sender_to(server)))
+        async with asyncio.timeout(5):
+            await reached.wait()
+            submitting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await submitting
+            await closed.wait()
+
+
+@pytest.mark.parametrize("mode", [TlsMode.STARTTLS, TlsMode.IMPLICIT])
+async def test_cancel_within_the_handshake_closes_the_connection(mode: TlsMode) -> None:
+    reached, closed = asyncio.Event(), asyncio.Event()
+
+    async def waits(wire: Wire) -> None:
+        if mode is TlsMode.STARTTLS:
+            await wire.say(b"220 2.0.0 go\r\n")
+        await wire.reader.readexactly(5)
+        reached.set()
+        await wire.reader.read(-1)
+        closed.set()
+
+    says = {"starttls" if mode is TlsMode.STARTTLS else "greeting": waits}
+    async with SmtpScript(ehlo=b"250-script.test\r\n250 STARTTLS\r\n", **says) as server:
+        submitting = asyncio.create_task(attempt(sender_to(server, mode)))
         async with asyncio.timeout(5):
             await reached.wait()
             submitting.cancel()
