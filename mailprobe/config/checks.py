@@ -237,8 +237,8 @@ class _Checks:
 
     def _file(self, path: KeyPath, file: Path | None) -> None:
         if file is not None and (wrong := files.unreadable(self._directory / file)):
-            absolute = file.is_absolute() or (self._directory / file).exists()
-            self._wrong(path, wrong + ("" if absolute else " (a relative name begins at the directory of this file)"))
+            elsewhere = wrong is files.MISSING and not file.is_absolute()
+            self._wrong(path, wrong + (" (a relative name begins at the directory of this file)" if elsewhere else ""))
 
     def _promise(self, path: KeyPath, promise: Promise, given: Iterable[str]) -> None:
         keys = set(given)

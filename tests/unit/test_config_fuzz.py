@@ -41,7 +41,7 @@ values = st.recursive(
     ),
     max_leaves=3,
 )
-names = st.sampled_from(["a", "b", "x-1", "Bad Name", "", "password", "from", "a" * 70, "\x1b[31m"])
+names = st.sampled_from(["a", "b", "x-1", "Bad Name", "", "password", "from", "a" * 70, "\x1b[31m", "\0"])
 
 
 def settings_of(place: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
