@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 
 from mailprobe.model import SenderKind, TlsMode
@@ -61,6 +62,14 @@ class Endpoint:
     def tls_name(self) -> str:
         """The name to put into SNI and to look for in the certificate."""
         return self.server_name or self.host
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is this machine by its name or address, without asking anybody."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost" or self.host.endswith(".localhost")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

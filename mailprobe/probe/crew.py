@@ -19,9 +19,9 @@ from mailprobe.model import Canary, RestoredCanary, Verdict
 from mailprobe.net.resolve import Resolver
 from mailprobe.plan import Mailbox, Plan, Route, Sender
 from mailprobe.probe.judge import Judge
-from mailprobe.probe.ledger import Ledger
+from mailprobe.probe.ledger import OBSERVATION_GRACE, Ledger
 from mailprobe.probe.scheduler import Scheduler
-from mailprobe.probe.submitter import Submitter
+from mailprobe.probe.submitter import StageEnded, Submitter
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.probe.watcher import Watcher
 from mailprobe.smtp import Message, submit
@@ -45,9 +45,11 @@ class Crew:
         settle: Callable[[], Awaitable[None]] = nothing_to_settle,
         remember: Callable[[str, Mapping[str, Watermark]], None] = lambda mailbox, watermarks: None,
         scheduled: bool = True,
+        observation_grace: float = OBSERVATION_GRACE,
+        stage_ended: StageEnded | None = None,
     ) -> None:
         self.plan = Plan()
-        self.judge = Judge(Ledger(), clock, publish)
+        self.judge = Judge(Ledger(observation_grace), clock, publish)
         self._supervisor = supervisor
         self._clock = clock
         self._publish = publish
@@ -56,6 +58,7 @@ class Crew:
         self._settle = settle
         self._remember = remember
         self._scheduled = scheduled
+        self._stage_ended = stage_ended
         self._composers: dict[str, Composer] = {}
         self._submitters: dict[str, Submitter] = {}
         self._watchers: dict[str, Watcher] = {}
@@ -153,6 +156,7 @@ class Crew:
             submit=partial(submit, clock=self._clock, resolver=resolver),
             settle=self._settle,
             departed=self._departed,
+            stage_ended=self._stage_ended,
         )
 
     async def _dismiss_watchers(self, mailboxes: Mapping[str, Mailbox]) -> None:

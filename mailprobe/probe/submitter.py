@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from mailprobe.clock import Clock
 from mailprobe.errors import Reason
 from mailprobe.events import CertificateSeen, Publish, Throttled
-from mailprobe.model import Attempt, AttemptOutcome, Canary
+from mailprobe.model import Attempt, AttemptOutcome, Canary, StageTime
 from mailprobe.plan import Route, Sender
 from mailprobe.probe.judge import Judge
 from mailprobe.probe.limits import LimitKeeper, SenderBusyError
@@ -36,11 +37,22 @@ TRANSIENT = frozenset(
 """What an MTA's queue would try again. A wrong password is not among them: each try is a failed login more."""
 
 
+StageEnded = Callable[[Canary, StageTime], None]
+"""Told of the stages of an attempt as they end, by whoever shows them while they happen."""
+
+
 class Submit(Protocol):
     """One SMTP attempt, as `mailprobe.smtp.submit` makes it."""
 
     def __call__(
-        self, sender: Sender, message: Message, *, number: int, timeout: float, dot_sent: Callable[[float], None]
+        self,
+        sender: Sender,
+        message: Message,
+        *,
+        number: int,
+        timeout: float,
+        dot_sent: Callable[[float], None],
+        stage_ended: Callable[[StageTime], None] | None = None,
     ) -> Awaitable[Attempt]:
         """Makes the attempt; nothing but CancelledError is raised."""
         ...
@@ -70,6 +82,7 @@ class Submitter:
         submit: Submit,
         settle: Callable[[], Awaitable[None]],
         departed: Callable[[Canary, float], None],
+        stage_ended: StageEnded | None = None,
     ) -> None:
         self.sender = sender
         self.limits = LimitKeeper(sender.limits, clock)
@@ -80,6 +93,7 @@ class Submitter:
         self._submit = submit
         self._settle = settle
         self._departed = departed
+        self._stage_ended = stage_ended
 
     async def send(self, route: Route, canary: Canary, message: Message, until: float) -> None:
         """Makes all attempts for a new canary that are due; the first must find room before `until`.
@@ -128,7 +142,14 @@ class Submitter:
         try:
             self._judge.attempt_begun(canary, number, self._clock.now())
             await self._settle()
-            attempt = await self._submit(self.sender, message, number=number, timeout=route.timeout, dot_sent=dot_sent)
+            attempt = await self._submit(
+                self.sender,
+                message,
+                number=number,
+                timeout=route.timeout,
+                dot_sent=dot_sent,
+                stage_ended=partial(self._stage_ended, canary) if self._stage_ended else None,
+            )
             self._judge.attempt_ended(canary, attempt, retry_at(route, canary, attempt))
             self._tell(attempt)
             return attempt

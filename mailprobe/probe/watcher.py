@@ -26,7 +26,7 @@ from mailprobe.events import (
     Throttled,
 )
 from mailprobe.imap import Found, Look, MailboxView, Session, Watermark
-from mailprobe.message import BounceCandidate, Key, Ours, Stranger, Token, parse_report, recognise
+from mailprobe.message import Action, BounceCandidate, Key, Ours, Stranger, Token, parse_report, recognise
 from mailprobe.model import Bounce, Canary, Scan, Sighting
 from mailprobe.plan import Cleanup, Mailbox
 from mailprobe.probe import looking
@@ -251,7 +251,7 @@ class Watcher:
         message = await view.fetch_message(found)
         report = parse_report(message, self._key) if message else None
         canary = self._judge.ledger.canary(report.token.id) if report and report.token else None
-        if report is None or canary is None:
+        if report is None or canary is None or report.action not in (Action.FAILED, Action.DELAYED):
             return False
         bounce = Bounce(
             canary=canary.id,

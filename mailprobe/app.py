@@ -1,0 +1,208 @@
+"""Wires the agent together: journal, metrics, actors, HTTP; signals, reload, an orderly end.
+
+The only place that holds the whole configuration and the only task group. Nobody imports it but `cli` and tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from mailprobe import __version__
+from mailprobe.auth.canary_key import canary_key
+from mailprobe.clock import Clock, SystemClock
+from mailprobe.config.load import Configuration
+from mailprobe.errors import ConfigurationError
+from mailprobe.events import Bus, ConfigReloaded, LoopLagged
+from mailprobe.imap import Watermark
+from mailprobe.message import Key
+from mailprobe.observe.history import History, Record
+from mailprobe.observe.journal import Journal, JournalProblem, Restored
+from mailprobe.observe.log import EventLog
+from mailprobe.observe.metrics import Metrics
+from mailprobe.observe.states import States
+from mailprobe.probe.crew import Crew, nothing_to_settle
+from mailprobe.probe.supervisor import Supervisor
+from mailprobe.web.server import WebServer
+
+LOG: Final = logging.getLogger(__name__)
+LAG_EVERY: Final = 0.25
+FIXED: Final = ("name", "listen", "journal", "journal_retention", "key_file", "web_config_file")
+"""Settings of `agent` that a running agent does not change: in force from its next start on."""
+
+
+class Agent:
+    """One running mailprobe: probes and serves from `run` until `stop`."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        load: Callable[[], Configuration],
+        *,
+        clock: Clock | None = None,
+        started: Callable[[Agent], None] = lambda agent: None,
+    ) -> None:
+        own = configuration.agent
+        self.clock = clock or SystemClock()
+        self.configuration = configuration
+        self.journal = (
+            Journal(own.journal, clock=self.clock, retention_seconds=own.journal_retention, on_problem=_say_problem)
+            if own.journal
+            else None
+        )
+        self.states = States()
+        self.history = History()
+        self.metrics = Metrics(self.clock, __version__, self.states, self.journal)
+        self.bus = Bus()
+        for subscriber in (self.journal, self.states, self.metrics, self.history, EventLog()):
+            if subscriber is not None:
+                self.bus.subscribe(subscriber)
+        self._load = load
+        self._started = started
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        self._remembered: dict[str, Mapping[str, Watermark]] = {}
+
+    async def run(self) -> None:
+        """Probes until `stop` is called. Raises ConfigurationError where it cannot begin."""
+        own = self.configuration.agent
+        restored = await self.journal.restore() if self.journal else Restored()
+        try:
+            key = await asyncio.to_thread(canary_key, own.key_file, own.journal)
+            async with asyncio.TaskGroup() as group:
+                self.supervisor = Supervisor(group, self.clock, self.bus.publish)
+                self.crew = self._crew(key)
+                self.web = self._web()
+                await self.web.start()
+                try:
+                    await self._begin(restored)
+                    await self._stopping.wait()
+                    LOG.info("ending")
+                    await self.crew.stop()
+                finally:
+                    self.supervisor.cancel_all()
+                    await self.web.stop()
+        finally:
+            if self.journal:
+                await self.journal.close()
+
+    def stop(self) -> None:
+        """Ends the agent in order; may be called more than once."""
+        self._stopping.set()
+
+    def handle_signals(self) -> None:
+        """SIGTERM and SIGINT end the agent in order, SIGHUP reloads it; call on the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.supervisor.once("reload", self._reload()))
+
+    async def reload(self) -> tuple[str, ...]:
+        """Reads the configuration again and uses it; answers its problems if it has any: nothing changes then."""
+        async with self._reloading:
+            try:
+                configuration = await asyncio.to_thread(self._load)
+            except ConfigurationError as error:
+                _say(f"not reloaded: {problem}" for problem in error.problems)
+                self.bus.publish(ConfigReloaded(self.clock.now(), error.problems))
+                return error.problems
+            _say(configuration.warnings)
+            _say(_after_restart(self.configuration, configuration))
+            await self.crew.apply(configuration.plan)
+            self.configuration = configuration
+            self.bus.publish(ConfigReloaded(self.clock.now()))
+            LOG.info("configuration reloaded: %d routes", len(configuration.plan.routes))
+            return ()
+
+    async def probe(self, route: str, timeout: float) -> Record:
+        """Sends one canary now and answers its record when it is judged, or after `timeout` seconds as it is then.
+
+        Raises KeyError if there is no such route.
+        """
+        canary, verdict = self.crew.send_now(self.configuration.plan.routes[route])
+        with suppress(TimeoutError):
+            async with self.clock.timeout_at(self.clock.now() + timeout):
+                await asyncio.shield(verdict)
+        return self.history.get(canary.id) or Record(canary)
+
+    # ---- inside
+
+    def _crew(self, key: Key) -> Crew:
+        return Crew(
+            self.supervisor,
+            self.clock,
+            self.bus.publish,
+            key=key,
+            agent=self.configuration.agent.name,
+            settle=self.journal.settle if self.journal else nothing_to_settle,
+            remember=self._remember,
+        )
+
+    def _web(self) -> WebServer:
+        own = self.configuration.agent
+        return WebServer(
+            own.listen,
+            clock=self.clock,
+            metrics=self.metrics,
+            history=self.history,
+            states=self.states,
+            reload=self.reload,
+            probe=self.probe,
+            web_config_file=own.web_config_file,
+        )
+
+    async def _begin(self, restored: Restored) -> None:
+        _say(self.configuration.warnings)
+        if not self.journal:
+            LOG.warning("no agent.journal is configured: canaries in flight do not survive a restart")
+        watermarks: dict[str, dict[str, Watermark]] = {}
+        for mark in restored.watermarks:
+            watermarks.setdefault(mark.mailbox, {})[mark.folder] = Watermark(mark.uidvalidity, mark.uidnext)
+        await self.crew.begin(self.configuration.plan, restored.canaries, watermarks)
+        for canary in restored.canaries:
+            if canary.outcome is None:
+                self.metrics.expect(canary.canary)
+        self.bus.publish(ConfigReloaded(self.clock.now()))
+        self.supervisor.start("loop-lag", self._measure_lag)
+        LOG.info(
+            "probing %d routes, serving on %s; %d canaries taken over",
+            len(self.configuration.plan.routes),
+            self.web.url,
+            len(restored.canaries),
+        )
+        self._started(self)
+
+    async def _reload(self) -> None:
+        await self.reload()
+
+    def _remember(self, mailbox: str, watermarks: Mapping[str, Watermark]) -> None:
+        if self.journal is None or self._remembered.get(mailbox) == watermarks:
+            return
+        self._remembered[mailbox] = dict(watermarks)
+        for folder, mark in watermarks.items():
+            self.journal.save_watermark(mailbox, folder, mark.uidvalidity, mark.next_uid)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            due = self.clock.now() + LAG_EVERY
+            await self.clock.sleep_until(due)
+            self.bus.publish(LoopLagged(self.clock.now() - due))
+
+
+def _after_restart(before: Configuration, after: Configuration) -> Iterable[str]:
+    for setting in FIXED:
+        if getattr(before.agent, setting) != getattr(after.agent, setting):
+            yield f"agent.{setting} has changed; it is in force from the next start on"
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        LOG.warning("%s", line)
+
+
+def _say_problem(problem: JournalProblem) -> None:
+    LOG.error("journal: %s: %s", problem.kind, problem.text)

@@ -1,0 +1,53 @@
+"""The one-shot run on a terminal: stages appear as they happen, then give way to the result. Needs rich."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from mailprobe.cli.show import TextDisplay
+from mailprobe.cli.verdicts import Status
+from mailprobe.cli.waterfall import Line
+
+if TYPE_CHECKING:
+    from mailprobe.cli.oneshot import Outcomes
+
+REFRESH = 12
+"""Times a second; drawn by a thread of rich, so that drawing is not in the measured time."""
+
+
+class LiveDisplay(TextDisplay):
+    """Text with colours, drawn anew while the run lasts."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+        self._live = Live(get_renderable=self._drawn, console=self._console, refresh_per_second=REFRESH, transient=True)
+
+    def __enter__(self) -> LiveDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def end(self, outcomes: Outcomes) -> Status:
+        self._live.stop()
+        return super().end(outcomes)
+
+    def write(self, line: Line) -> None:
+        self._console.print(_styled(line))
+
+    def _drawn(self) -> Group:
+        # the loop's thread changes what is drawn here: a copy, and the lines of one moment
+        return Group(*(_styled(line) for line in [*self.now()]))
+
+
+def _styled(line: Line) -> Text:
+    return Text(line.text, style=line.style, no_wrap=True, overflow="crop")

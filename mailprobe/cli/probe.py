@@ -1,0 +1,194 @@
+"""`mailprobe probe`: one canary on each route, now; from a configuration file, or from URLs without one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+
+from mailprobe.auth.canary_key import canary_key
+from mailprobe.cli.show import Format, show
+from mailprobe.clock import SystemClock
+from mailprobe.errors import ConfigurationError
+from mailprobe.message import Key
+from mailprobe.plan import Plan, Route, SecretReference
+
+DEFAULT_TIMEOUT: Final = 60.0
+_PASSWORDS: Final = {"smtp": "MAILPROBE_SMTP_PASSWORD", "imap": "MAILPROBE_IMAP_PASSWORD"}
+
+
+class Duration(click.ParamType[float]):
+    """A duration such as `250ms`, `30s`, `5m`; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        from mailprobe.config.durations import seconds_of
+
+        try:
+            return seconds_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ProbeCommand(click.Command):
+    """A command whose usage errors exit with 3, as a Nagios plugin's must."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            error.exit_code = 3  # type: ignore[misc]
+            raise
+
+
+@click.command(cls=ProbeCommand)
+@click.argument("routes", nargs=-1, metavar="[ROUTE]...")
+@click.option("-c", "--config", "file", type=click.Path(path_type=Path), metavar="FILE", help="Configuration file.")
+@click.option("--smtp", metavar="URL", help="smtp://user@host:587?tls=starttls, smtps://user@host, mx://domain")
+@click.option("--imap", metavar="URL", help="imaps://user@host, imap://user@host?tls=starttls")
+@click.option("--to", metavar="ADDRESS", help="Where the canary is sent: an address of the IMAP mailbox.")
+@click.option("--from", "from_", metavar="ADDRESS", help="Who sends it. Default: the SMTP user, else --to.")
+@click.option("--smtp-password-file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--imap-password-file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--ca-file", type=click.Path(path_type=Path), metavar="FILE", help="Certificate authorities to trust.")
+@click.option("--format", "format_", type=click.Choice([str(f) for f in Format]), help="Default: text on a terminal.")
+@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default="60s", help="Overdue after this.")
+@click.option("--warning", type=Duration(), help="Delivered later than this is a warning (exit status 1).")
+@click.option("--keep", is_flag=True, help="Leave the canary in the mailbox.")
+@click.option("--transcript", is_flag=True, help="Print what was said, without credentials.")
+def probe(
+    routes: tuple[str, ...],
+    file: Path | None,
+    smtp: str | None,
+    imap: str | None,
+    to: str | None,
+    from_: str | None,
+    smtp_password_file: Path | None,
+    imap_password_file: Path | None,
+    ca_file: Path | None,
+    format_: str | None,
+    timeout: float,
+    warning: float | None,
+    keep: bool,
+    transcript: bool,
+) -> None:
+    """Send one canary on each route, wait for the verdicts, and exit.
+
+    With -c: the named ROUTEs of a configuration file, all without a name. Without it: from --smtp to --imap; passwords
+    come from MAILPROBE_SMTP_PASSWORD and MAILPROBE_IMAP_PASSWORD or from files, never from the command line.
+
+    Exit status: 0 delivered; 1 junked, slower than --warning, or only after a deferral; 2 deferred, rejected, unsent,
+    bounced or overdue; 3 unobserved, wrong usage or configuration, interrupted.
+    """
+    given = {"--smtp": smtp, "--imap": imap, "--to": to}
+    try:
+        if file is not None:
+            _refuse(given, "goes with URLs, not with -c")
+            plan, key, agent = _from_file(file, routes)
+        else:
+            _require(given, routes)
+            files = {"smtp": smtp_password_file, "imap": imap_password_file}
+            plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
+            key, agent = Key.generate(), "probe"
+        status = _run(plan, key, agent, Format.chosen(format_), timeout, warning, keep=keep, transcript=transcript)
+    except ConfigurationError as error:
+        _fail(error)
+    sys.exit(status)
+
+
+def _run(
+    plan: Plan,
+    key: Key,
+    agent: str,
+    format_: Format,
+    timeout: float,
+    warning: float | None,
+    *,
+    keep: bool,
+    transcript: bool,
+) -> int:
+    from mailprobe.cli.loops import runner
+    from mailprobe.cli.oneshot import OneShot, shaped
+
+    clock = SystemClock()
+    plan = shaped(plan, plan.routes, timeout, keep=keep)
+
+    async def run() -> int:
+        with show(format_, plan, clock, timeout=timeout, warning=warning, transcript=transcript) as display:
+            one_shot = OneShot(plan, key, agent, clock, display.event, display.stage_ended)
+            return display.end(await one_shot.run())
+
+    with runner() as loop:
+        return loop.run(run())
+
+
+def _from_file(file: Path, names: tuple[str, ...]) -> tuple[Plan, Key, str]:
+    from mailprobe.config.load import load
+
+    configuration = load(file, os.environ)
+    routes = configuration.plan.routes
+    unknown = [name for name in names if name not in routes]
+    if unknown:
+        raise ConfigurationError(
+            *(f"{file}: no route is named {name!r}; there are {', '.join(sorted(routes))}" for name in unknown)
+        )
+    chosen = {name: routes[name] for name in names or routes}
+    own = configuration.agent
+    # a key of its own unless one is configured: the journal's is the running agent's business
+    key = canary_key(own.key_file, None)
+    return Plan(chosen, configuration.plan.senders, configuration.plan.mailboxes), key, f"{own.name}-probe"
+
+
+def _from_urls(
+    smtp: str, imap: str, to: str, from_: str | None, files: Mapping[str, Path | None], ca_file: Path | None
+) -> Plan:
+    from mailprobe.cli.urls import mailbox_of, sender_of
+
+    if ca_file is not None and not ca_file.is_file():
+        raise ConfigurationError(f"--ca-file: {ca_file}: no such file")
+    sender = sender_of(smtp, from_address=from_, to=to, password=_password("smtp", files), ca_file=ca_file)
+    mailbox = mailbox_of(imap, to=to, password=_password("imap", files), ca_file=ca_file)
+    for option, login in (("smtp", sender.login), ("imap", mailbox.login)):
+        if login and files[option] is None and _PASSWORDS[option] not in os.environ:
+            raise ConfigurationError(
+                f"--{option}: no password for {login.username}: "
+                f"set {_PASSWORDS[option]} or give --{option}-password-file"
+            )
+    route = Route("probe", sender, mailbox, interval=60.0, deadline=60.0, late_until=60.0, timeout=30.0)
+    return Plan({route.name: route}, {sender.name: sender}, {mailbox.name: mailbox})
+
+
+def _password(side: str, files: Mapping[str, Path | None]) -> SecretReference:
+    file = files[side]
+    if file is None:
+        return SecretReference(env=_PASSWORDS[side])
+    if not file.is_file():
+        raise ConfigurationError(f"--{side}-password-file: {file}: no such file")
+    return SecretReference(file=file)
+
+
+def _refuse(options: Mapping[str, str | None], why: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ConfigurationError(f"{option} {why}")
+
+
+def _require(options: Mapping[str, str | None], routes: tuple[str, ...]) -> None:
+    if routes:
+        raise ConfigurationError(f"{routes[0]}: a route is of a configuration file: give -c FILE")
+    missing = [option for option, value in options.items() if value is None]
+    if missing:
+        raise ConfigurationError(f"give -c FILE, or --smtp, --imap and --to; missing: {', '.join(missing)}")
+
+
+def _fail(error: ConfigurationError) -> NoReturn:
+    for problem in error.problems:
+        click.echo(problem, err=True)
+    sys.exit(3)

@@ -1,0 +1,57 @@
+"""`mailprobe run`: the agent, until SIGTERM or SIGINT; SIGHUP reads the configuration again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from mailprobe.app import Agent
+from mailprobe.cli.loops import runner
+from mailprobe.config.load import Configuration, load
+from mailprobe.errors import ConfigurationError
+
+
+@click.command()
+@click.option(
+    "-c", "--config", "file", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Configuration file."
+)
+def run(file: Path) -> None:
+    """Run the agent: send canaries, look for them, serve metrics, until SIGTERM or SIGINT.
+
+    SIGHUP or POST /-/reload reads the configuration again. Exit status: 0, or 2 where the agent cannot begin.
+    """
+    try:
+        run_agent(lambda: load(file, os.environ))
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(2)
+
+
+def run_agent(load: Callable[[], Configuration]) -> None:
+    """Runs an agent on a loop of its own. Raises ConfigurationError where it cannot begin."""
+    configuration = load()
+
+    async def work() -> None:
+        agent = Agent(configuration, load, started=Agent.handle_signals)
+        await agent.run()
+
+    with runner() as loop:
+        try:
+            loop.run(work())
+        except BaseExceptionGroup as errors:
+            _, others = errors.split(ConfigurationError)
+            if others:
+                raise
+            raise next(iter(_leaves(errors))) from None
+
+
+def _leaves(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in errors.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
