@@ -80,6 +80,13 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """At `end_of_data`: the mail is taken, and its answer comes `seconds` later (None: never)."""
+
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Show:
     """At `starttls` and `imap_connect`: show this certificate."""
 
@@ -103,7 +110,7 @@ class Bounce:
     reply: str
 
 
-Answer = Say | Drop | Show | Lose | Junk | Bounce
+Answer = Say | Drop | Stall | Show | Lose | Junk | Bounce
 
 
 class Behaviour(Protocol):

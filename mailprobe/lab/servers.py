@@ -112,7 +112,7 @@ async def lab(
     behaviour = behaviour or Flawless()
     # each says a lot about every line that it reads
     for name in ("mail.log", "pymap"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     with contextlib.ExitStack() as stack:
         place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailprobe-")))
         authority, certificates = _certificates(place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import re
 import secrets
 import ssl
@@ -11,10 +12,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
-from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session, TLSSetupException
 
-from mailprobe.lab.behaviour import Answer, Behaviour, Context, Credential, Drop, Moment, Say, Show
+from mailprobe.lab.behaviour import Answer, Behaviour, Context, Credential, Drop, Moment, Say, Show, Stall
 from mailprobe.lab.doors import Visitor
+
+_log = logging.getLogger(__name__)
 
 HOST_NAME = "mail.lab.test"
 
@@ -34,7 +37,7 @@ Accept = Callable[[Context, str, tuple[str, ...], bytes], None]
 
 
 class Submissions:
-    """What all SMTP connections of a lab share. `users`: address -> password; all of them may submit."""
+    """What all SMTP connections of a lab share, and aiosmtpd's hooks. `users`: address -> password."""
 
     def __init__(
         self,
@@ -65,6 +68,54 @@ class Submissions:
         # not handled: aiosmtpd answers 535 5.7.8
         return AuthResult(success=good, handled=False, auth_data=data)
 
+    async def handle_exception(self, error: Exception) -> str:
+        # a client that breaks the handshake off is daily life, and its connection is closed by the caller
+        if not isinstance(error, TLSSetupException):
+            _log.error("lab: SMTP conversation failed", exc_info=error)
+        return "451 4.3.0 Internal error"
+
+    async def handle_EHLO(  # noqa: N802
+        self, server: Conversation, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        offered = [line for line in responses if not line.startswith("250-AUTH") or server.login_required]
+        # one write, not one for each line
+        return ["\r\n".join((*offered[:-1], "250-ENHANCEDSTATUSCODES", "250 HELP"))]
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: Conversation, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if server.login_required and not session.authenticated:
+            return "530 5.7.0 Authentication required"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 Ok"
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Conversation, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if user_of(address) not in self.users:
+            return "550 5.1.1 No such user here"
+        envelope.rcpt_tos.append(address)
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(self, server: Conversation, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        sender, recipients = envelope.mail_from or "", tuple(envelope.rcpt_tos)
+        content = envelope.original_content or b""
+        answer = await server.ask(Moment.END_OF_DATA)
+        if isinstance(answer, Say):
+            if answer.lines[0].startswith("421"):
+                server.loop.call_soon(server.hang_up)
+            return "\r\n".join(answer.lines)
+        queue_id = secrets.token_hex(5).upper()
+        context = server.context().about(sender=sender)
+        self.accept(context, queue_id, recipients, content)
+        if isinstance(answer, Drop):
+            server.abort()
+        if isinstance(answer, Stall):
+            await _silence(answer.seconds)
+        return f"250 2.0.0 Ok: queued as {queue_id}"
+
 
 class Conversation(SMTP):
     """One connection."""
@@ -72,11 +123,11 @@ class Conversation(SMTP):
     def __init__(self, shared: Submissions, visitor: Visitor, *, login_required: bool) -> None:
         self._shared = shared
         self._visitor_context = visitor.context
-        self._login_required = login_required
+        self.login_required = login_required
         self._lost = asyncio.Event()
         implicit = visitor.implicit_tls
         super().__init__(
-            self,
+            shared,
             hostname=HOST_NAME,
             ident="ESMTP mailprobe lab",
             enable_SMTPUTF8=True,
@@ -96,7 +147,7 @@ class Conversation(SMTP):
             await self._lost.wait()
         finally:
             if self.transport is not None:
-                self._abort()
+                self.abort()
             task = self._handler_coroutine
             if task is not None:
                 task.cancel()
@@ -107,52 +158,13 @@ class Conversation(SMTP):
         self._lost.set()
 
     async def _handle_client(self) -> None:
-        if not await self._interfered(await self._at(Moment.GREETING)):
+        if not await self._interfered(await self.ask(Moment.GREETING)):
             await super()._handle_client()
-
-    async def handle_EHLO(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
-    ) -> list[str]:
-        session.host_name = hostname
-        offered = [line for line in responses if not line.startswith("250-AUTH") or self._login_required]
-        return [*offered[:-1], "250-ENHANCEDSTATUSCODES", "250 HELP"]
-
-    async def handle_MAIL(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if self._login_required and not session.authenticated:
-            return "530 5.7.0 Authentication required"
-        envelope.mail_from = address
-        envelope.mail_options.extend(options)
-        return "250 2.1.0 Ok"
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if user_of(address) not in self._shared.users:
-            return "550 5.1.1 No such user here"
-        envelope.rcpt_tos.append(address)
-        return "250 2.1.5 Ok"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        sender, recipients = envelope.mail_from or "", tuple(envelope.rcpt_tos)
-        content = envelope.original_content or b""
-        answer = await self._at(Moment.END_OF_DATA)
-        if isinstance(answer, Say):
-            if answer.lines[0].startswith("421"):
-                self.loop.call_soon(self._close)
-            return "\r\n".join(answer.lines)
-        queue_id = secrets.token_hex(5).upper()
-        context = self._context().about(sender=sender)
-        self._shared.accept(context, queue_id, recipients, content)
-        if isinstance(answer, Drop):
-            self._abort()
-        return f"250 2.0.0 Ok: queued as {queue_id}"
 
     async def _asked(self, moment: Moment, method: Callable[[str | None], Awaitable[None]], arg: str | None) -> None:
         path = _PATH.search(arg or "")
         address = path[1] if path else None
-        context = self._context()
+        context = self.context()
         if moment is Moment.MAIL:
             context = context.about(sender=address)
         elif moment is Moment.RCPT:
@@ -167,19 +179,21 @@ class Conversation(SMTP):
     async def _interfered(self, answer: Answer | None) -> bool:
         """Whether the answer took the place of the usual one."""
         if isinstance(answer, Drop):
-            self._abort()
+            self.abort()
             return True
         if isinstance(answer, Say):
             await self.push("\r\n".join(answer.lines))
             if answer.lines[0].startswith("421"):
-                self._close()
+                self.hang_up()
             return True
         return False
 
-    async def _at(self, moment: Moment) -> Answer | None:
-        return await self._shared.behaviour.at(moment, self._context())
+    async def ask(self, moment: Moment) -> Answer | None:
+        """What the behaviour wants to happen on this connection now."""
+        return await self._shared.behaviour.at(moment, self.context())
 
-    def _context(self) -> Context:
+    def context(self) -> Context:
+        """What is known of this connection by now."""
         session, envelope = self.session, self.envelope
         login: Any = session.auth_data if session and session.authenticated else None
         return self._visitor_context.about(
@@ -188,14 +202,23 @@ class Conversation(SMTP):
             recipient=envelope.rcpt_tos[-1] if envelope and envelope.rcpt_tos else None,
         )
 
-    def _close(self) -> None:
+    def hang_up(self) -> None:
+        """Close once what was said has left."""
         if self.transport is not None:
             self.transport.close()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Close without another word."""
         transport = self._original_transport or self.transport
         if transport is not None:
             cast(asyncio.WriteTransport, transport).abort()
+
+
+async def _silence(seconds: float | None) -> None:
+    if seconds is None:
+        await asyncio.Event().wait()
+    else:
+        await asyncio.sleep(seconds)
 
 
 def user_of(address: str) -> str:

@@ -26,6 +26,7 @@ from mailprobe.lab.behaviour import (
     Moment,
     Say,
     Show,
+    Stall,
 )
 from mailprobe.lab.imap import _Changes
 from mailprobe.lab.servers import Lab, lab
@@ -312,6 +313,16 @@ async def test_slow_behaviour_delays_only_its_own_connection() -> None:
     async with lab(USERS, behaviour=Slow()) as servers:
         stuck = asyncio.create_task(asyncio.to_thread(submit, servers, "probe+slow@lab.test"))
         await asyncio.to_thread(submit, servers)
+        await arrived(servers)
+        assert not stuck.done()
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        await stuck
+
+
+async def test_stall_after_the_dot_takes_the_mail(script: Scripted) -> None:
+    script.answers[Moment.END_OF_DATA] = Stall()
+    async with lab(USERS, behaviour=script) as servers:
+        stuck = asyncio.create_task(asyncio.to_thread(submit, servers))
         await arrived(servers)
         assert not stuck.done()
     with pytest.raises(smtplib.SMTPServerDisconnected):
