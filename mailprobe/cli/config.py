@@ -15,7 +15,7 @@ def config() -> None:
 
 @config.command()
 def example() -> None:
-    """Print a commented example: every setting, what it means, its default."""
+    """Print an example of every setting, with comments."""
     click.echo(resources.files("mailprobe.config").joinpath("example.yaml").read_text(encoding="utf-8"), nl=False)
 
 

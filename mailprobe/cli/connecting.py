@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from mailprobe.cli.loops import runner
 from mailprobe.clock import Clock, SystemClock
 from mailprobe.errors import ProbeFailure, Reason
 from mailprobe.imap import Session, folders
@@ -49,7 +50,8 @@ class Report:
 
 def connect_all(plan: Plan, echo: Callable[[str], object]) -> bool:
     """Prints what every sender and mailbox of the plan says, in the plan's order; False if one failed."""
-    return asyncio.run(_connect_all(plan, echo))
+    with runner() as loop:
+        return loop.run(_connect_all(plan, echo))
 
 
 async def _connect_all(plan: Plan, echo: Callable[[str], object]) -> bool:
@@ -85,7 +87,7 @@ async def _of_sender(sender: Sender, recipient: str, timeout: float, clock: Cloc
     where = f"MX of {recipient.rpartition('@')[2]}" if sender.kind is SenderKind.MX else str(sender.endpoint)
     facts: Facts = []
     if attempt.peer:
-        facts.append(("connected", _peer(attempt.peer)))
+        facts.append(("address", _peer(attempt.peer)))
     if attempt.tls:
         facts += _tls(attempt.tls)
     elif attempt.reason is None:

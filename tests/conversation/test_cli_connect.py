@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 from support.imap_script import Box, ImapServer, mailbox_at
 from support.imap_script import close as close_imap
+from support.loops import both_loops
 from support.smtp_attempts import LOGIN, PASSWORD, certificates, sender_to, with_endpoint
 from support.smtp_script import SmtpScript, Wire, then
 
 from mailprobe.cli.connecting import _connect_all
 from mailprobe.model import SenderKind, TlsMode
 from mailprobe.plan import Endpoint, Mailbox, Plan, Route, Sender
+
+pytestmark = both_loops
 
 
 @pytest.fixture(autouse=True)
