@@ -259,6 +259,10 @@ async def test_the_file_is_for_our_eyes_only(desk: Desk) -> None:
         parts = sorted(desk.path.parent.iterdir())
         assert [part.name for part in parts] == ["journal.db", "journal.db-shm", "journal.db-wal", "journal.db.lock"]
         assert {stat.S_IMODE(part.stat().st_mode) for part in parts} == {0o600}
+    desk.path.chmod(0o644)
+    async with desk.journal() as journal:
+        await journal.restore()
+        assert stat.S_IMODE(desk.path.stat().st_mode) == 0o600
 
 
 async def test_the_thread_has_a_name_and_ends(desk: Desk) -> None:
@@ -299,7 +303,9 @@ async def test_a_row_that_cannot_be_written_costs_no_other(desk: Desk) -> None:
         assert journal.rows == 2
         assert journal.lost == {"CanaryOpened": 2}
         assert journal.write_errors >= 2
-        await asyncio.sleep(0)
+        settling = journal.settle()
+        with pytest.raises(StopIteration):  # nothing is left to wait for: what was given up is done with
+            settling.send(None)
     assert {problem.kind for problem in desk.problems} == {ProblemKind.MISFIT}
 
 
