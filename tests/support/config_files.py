@@ -29,7 +29,7 @@ def many_routes(directory: Path, routes: int, *, senders: int = 50, mailboxes: i
         ]
     lines.append("routes:")
     for number in range(routes):
-        sender, mailbox = number % senders, number // senders % mailboxes
+        sender, mailbox = number % senders, (number + number // senders) % mailboxes
         lines += [
             f"  route-{number}:",
             f"    from: sender-{sender}",
