@@ -190,6 +190,7 @@ async def test_quit_that_fails_spoils_nothing() -> None:
             got = await attempt(sender_to(server))
         assert (got.outcome, got.reason) == (AttemptOutcome.ACCEPTED, None)
         assert stages_of(got)[-1] == "quit"
+        assert 221 not in [said.reply.code for said in got.replies], "nobody said it"
 
 
 async def test_quit_that_hangs_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

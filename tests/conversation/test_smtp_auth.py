@@ -187,6 +187,14 @@ def assert_clean(attempt: Attempt) -> None:
         assert not found, f"{found} in {dense}"
 
 
+async def test_what_a_challenge_says_is_never_kept() -> None:
+    """It may hold the password in a form that nobody thought of."""
+    async with SmtpScript(auth=b"334 " + PASSWORD[::-1].encode() + b"\r\n") as server:
+        got = await attempt(sender_to(server, login=LOGIN))
+    assert PASSWORD[::-1] not in repr(got)
+    assert "334 ***" in said(got, "<")
+
+
 async def test_the_password_is_in_no_text_of_what_is_kept() -> None:
     async with SmtpScript() as server:
         assert_clean(await attempt(sender_to(server, login=LOGIN)))

@@ -179,7 +179,7 @@ class SmtpScript:
                 return
             if verb == "auth" and isinstance(answer, bytes) and answer.startswith(b"334"):
                 challenges = list(self._replies_to_334)
-            if verb == "starttls" and self._tls and answer == b"220 2.0.0 go\r\n":
+            if verb == "starttls" and self._tls and isinstance(answer, bytes) and answer.startswith(b"220"):
                 await wire.writer.start_tls(self._tls)
                 secure = True
             if verb == "data" and isinstance(answer, bytes) and answer.startswith(b"354"):
