@@ -44,10 +44,13 @@ def run_agent(load: Callable[[], Configuration]) -> None:
         try:
             loop.run(work())
         except BaseExceptionGroup as errors:
-            _, others = errors.split(ConfigurationError)
-            if others:
-                raise
-            raise next(iter(_leaves(errors))) from None
+            raise only_configuration_errors(errors) from None
+
+
+def only_configuration_errors(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group that holds nothing but ConfigurationError; the group itself if it holds more."""
+    _, others = errors.split(ConfigurationError)
+    return errors if others else _leaves(errors)[0]
 
 
 def _leaves(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:

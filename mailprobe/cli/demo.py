@@ -1,0 +1,126 @@
+"""`mailprobe demo`: the agent on mail servers of its own, in this process; nothing to set up, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import yaml
+
+from mailprobe.app import Agent
+from mailprobe.cli.loops import runner
+from mailprobe.cli.run import only_configuration_errors
+from mailprobe.config.load import load
+from mailprobe.errors import ConfigurationError
+from mailprobe.lab.lively import Lively
+from mailprobe.lab.servers import Lab, lab
+
+PORT: Final = 10587
+DOMAIN: Final = "lab.test"
+SENDERS: Final = ("office", "newsletter", "outside")
+MAILBOXES: Final = ("sales", "support", "alerts")
+INTERVAL: Final = "5s"
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), help=f"Port of the page. Default: {PORT}, or a free one.")
+def demo(port: int | None) -> None:
+    """Run the agent on mail servers of its own: three senders, three mailboxes, nine routes. No network, no account."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="mailprobe-demo-") as directory, runner() as loop:
+            try:
+                loop.run(_demo(Path(directory), port))
+            except BaseExceptionGroup as errors:
+                raise only_configuration_errors(errors) from None
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(2)
+
+
+async def _demo(directory: Path, port: int | None) -> None:
+    users = {f"{name}@{DOMAIN}": secrets.token_urlsafe(12) for name in (*SENDERS, *MAILBOXES)}
+    async with lab(users, behaviour=Lively(), directory=directory) as servers:
+        file = directory / "mailprobe.yaml"
+        for attempt in (PORT, 0) if port is None else (port,):
+            await asyncio.to_thread(_write, file, settings(servers, attempt), users)
+            configuration = load(file, {})
+            try:
+                await Agent(configuration, lambda: load(file, os.environ), started=_started).run()
+            except ConfigurationError:
+                if attempt == 0 or port is not None:
+                    raise
+                continue
+            return
+
+
+def settings(servers: Lab, port: int) -> dict[str, object]:
+    """The demo's configuration, as a user would write it."""
+    ca_file = str(servers.ca_file)
+
+    def login(name: str) -> dict[str, str]:
+        return {"username": f"{name}@{DOMAIN}", "password_file": f"{name}.password"}
+
+    mailboxes = {
+        name: {
+            "address": f"{name}@{DOMAIN}",
+            "imap": f"127.0.0.1:{servers.imaps_port if name != 'alerts' else servers.imap_port}",
+            "tls": "implicit" if name != "alerts" else "starttls",
+            "ca_file": ca_file,
+            "auth": login(name),
+        }
+        for name in MAILBOXES
+    }
+    senders: dict[str, dict[str, object]] = {
+        "office": {"submission": f"127.0.0.1:{servers.submission_port}", "tls": "starttls", "auth": login("office")},
+        "newsletter": {
+            "submission": f"127.0.0.1:{servers.submissions_port}",
+            "tls": "implicit",
+            "auth": login("newsletter"),
+        },
+        "outside": {"submission": f"127.0.0.1:{servers.mx_port}", "tls": "starttls"},
+    }
+    for name, sender in senders.items():
+        sender |= {"from": f"{name}@{DOMAIN}", "ca_file": ca_file}
+    return {
+        "agent": {"name": "demo", "listen": f"127.0.0.1:{port}", "journal": "journal.db"},
+        "defaults": {"interval": INTERVAL, "deadline": "30s", "late_until": "10m", "timeout": "10s"},
+        "senders": senders,
+        "mailboxes": mailboxes,
+        "meshes": {"demo": {"senders": list(SENDERS), "mailboxes": list(MAILBOXES)}},
+    }
+
+
+def _write(file: Path, configuration: dict[str, object], users: dict[str, str]) -> None:
+    for address, password in users.items():
+        file.with_name(f"{address.partition('@')[0]}.password").write_text(password)
+    file.write_text(yaml.safe_dump(configuration, sort_keys=False))
+
+
+def _started(agent: Agent) -> None:
+    agent.handle_signals()
+    for line in _words(agent):
+        click.echo(line)
+
+
+def _words(agent: Agent) -> Iterator[str]:
+    url = agent.web.url
+    routes = list(agent.crew.plan.routes)
+    yield ""
+    yield f"mailprobe demo: {len(SENDERS)} senders, {len(MAILBOXES)} mailboxes, {len(routes)} routes, a canary on each"
+    yield f"every {INTERVAL[:-1]} s, through SMTP and IMAP servers in this process."
+    yield ""
+    yield f"  the status page       {url}"
+    yield f"  for Prometheus        {url}metrics"
+    yield f"  one canary, now       {url}probe?route={routes[0]}"
+    yield f"  the last canaries     {url}api/v1/canaries?limit=5"
+    yield ""
+    yield "Ctrl-C ends it. Nothing is left behind."
+    yield ""
