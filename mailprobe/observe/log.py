@@ -1,7 +1,8 @@
 """The log's subscriber: one line per fact worth reading, `key=value`, with the text for people last.
 
 Information for what somebody has to know (a canary that failed, a mailbox that is blind), debug for what works.
-Text from the wire is clean when it gets here (`errors.plain_text`); it is quoted all the same.
+Bugs and reloads are logged where they are handled. Text from the wire is clean when it gets here
+(`errors.plain_text`); it is quoted all the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from mailprobe.events import (
     Judged,
     MailboxDown,
     MailboxUp,
-    TaskFailed,
     Throttled,
 )
 from mailprobe.model import AttemptOutcome, Outcome
@@ -41,7 +41,6 @@ class EventLog:
             MailboxUp: self._mailbox_up,
             MailboxDown: self._mailbox_down,
             Throttled: _throttled,
-            TaskFailed: _task_failed,
         }
 
     def __call__(self, event: Event) -> None:
@@ -121,10 +120,6 @@ def _lost(event: CanaryLost) -> None:
 
 def _throttled(event: Throttled) -> None:
     _say(logging.INFO, "throttled", endpoint=event.endpoint, reason=event.reason)
-
-
-def _task_failed(event: TaskFailed) -> None:
-    logger.error("task failed task=%s", event.task, exc_info=event.error)
 
 
 def _say(level: int, what: str, **facts: object) -> None:

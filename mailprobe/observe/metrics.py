@@ -110,40 +110,46 @@ class Metrics:
         """The page at once. With `routes` only their series; names that are not there are left out."""
         for _ in self._prepare():
             pass
-        return b"".join(self._blocks(openmetrics, routes))
+        page = self._take(openmetrics, routes)
+        return b"".join((*page.blocks(_BLOCK), self._end(openmetrics, whole=not routes)))
 
     async def stream(self, openmetrics: bool = False, routes: Sequence[str] = ()) -> AsyncIterator[bytes]:
         """As `render`, block by block, never holding the loop for more than a few milliseconds."""
         for _ in self._prepare():
             await asyncio.sleep(0)
-        for block in self._blocks(openmetrics, routes):
+        for block in self._take(openmetrics, routes).blocks(_BLOCK):
             yield block
+        yield await asyncio.to_thread(self._end, openmetrics, whole=not routes)
 
     async def packed(self, openmetrics: bool = False, routes: Sequence[str] = ()) -> bytes:
         """As `stream`, compressed by gzip in a thread."""
         for _ in self._prepare():
             await asyncio.sleep(0)
-        return await asyncio.to_thread(_packed, self._blocks(openmetrics, routes))
+        return await asyncio.to_thread(self._pack, self._take(openmetrics, routes), openmetrics, whole=not routes)
 
     def render_touched(self, route: str, openmetrics: bool) -> bytes:
         """Of one route the families in which something happened; nothing about its state, the mailboxes, the agent."""
         while self._pages.refresh(_SLICE):
             pass
         page = self._pages.page(openmetrics, [route], touched=True)
-        return b"".join(self._text(page, openmetrics, whole=False))
+        return b"".join((*page.blocks(_BLOCK), self._end(openmetrics, whole=False)))
 
-    def _blocks(self, openmetrics: bool, routes: Sequence[str]) -> Iterator[bytes]:
-        """What is rendered at the moment of this call; the iterator may be used up in a thread."""
+    def _take(self, openmetrics: bool, routes: Sequence[str]) -> Page:
+        """What is rendered at this moment; it may be read in a thread."""
         names = [name for name in dict.fromkeys(routes) if name in self._routes] if routes else None
-        page = self._pages.page(openmetrics, names)
-        return self._text(page, openmetrics, whole=not routes)
+        return self._pages.page(openmetrics, names)
 
-    def _text(self, page: Page, openmetrics: bool, *, whole: bool) -> Iterator[bytes]:
-        yield from page.blocks(_BLOCK)
+    def _end(self, openmetrics: bool, *, whole: bool) -> bytes:
+        """What follows the chunks; of the whole page the agent itself, which reads /proc."""
         if whole:
-            yield self.agent.exposition(openmetrics)
-        elif openmetrics:
-            yield b"# EOF\n"
+            return self.agent.exposition(openmetrics)
+        return b"# EOF\n" if openmetrics else b""
+
+    def _pack(self, page: Page, openmetrics: bool, *, whole: bool) -> bytes:
+        """One gzip member: clients read only the first of several. Level 1, since 9 costs eight times as much."""
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+        packed = [packer.compress(block) for block in page.blocks(_BLOCK)]
+        return b"".join((*packed, packer.compress(self._end(openmetrics, whole=whole)), packer.flush()))
 
     def _prepare(self) -> Iterator[None]:
         """Puts right what time alone changes, and renders; stops to breathe after every few owners."""
@@ -350,10 +356,3 @@ def _enhanced_code(enhanced: EnhancedStatus | None) -> str:
     if enhanced is None or max(enhanced.subject, enhanced.detail) > 999:
         return ""
     return str(enhanced)
-
-
-def _packed(blocks: Iterable[bytes]) -> bytes:
-    """One gzip member: clients read only the first of several. Level 1, since 9 costs eight times as much."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    packed = [packer.compress(block) for block in blocks]
-    return b"".join((*packed, packer.flush()))

@@ -35,7 +35,7 @@ class ProbeEndpoint:
         self._probe = probe
         self._busy: set[str] = set()
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         """200 with the metrics, whatever became of the canary; 400, 404, 429 where none was sent."""
         route = request.query.get("route", "")
         debug = request.query.get("debug", "").lower() in ("true", "1")

@@ -124,7 +124,7 @@ def _application(handlers: Handlers, probe: ProbeEndpoint, settings: Settings) -
     application.on_response_prepare.append(with_headers)
     application.add_routes(handlers.routes())
     # a HEAD must not send a mail
-    application.router.add_get("/probe", probe, allow_head=False)
+    application.router.add_get("/probe", probe.answer, allow_head=False)
     return application
 
 
