@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from support.loops import both_loops
 from support.smtp_attempts import MESSAGE, attempt, certificates, said, sender_to, stages_of
-from support.smtp_script import EHLO, End, SmtpScript, Wire, hang
+from support.smtp_script import EHLO, SmtpScript, Wire, close, hang, reset
 
 from mailprobe.errors import Reason, Stage
 from mailprobe.model import AttemptOutcome, TlsMode
@@ -182,10 +182,7 @@ async def test_transcript_is_bounded_and_keeps_both_ends() -> None:
 
 
 async def test_quit_that_fails_spoils_nothing() -> None:
-    async def close(wire: Wire) -> None:
-        raise End
-
-    for answer in (close, b"", b"500 what\r\n", b"garbage\r\n"):
+    for answer in (close, reset, b"", b"500 what\r\n", b"garbage\r\n"):
         async with SmtpScript(quit=answer) as server:
             got = await attempt(sender_to(server))
         assert (got.outcome, got.reason) == (AttemptOutcome.ACCEPTED, None)
