@@ -111,11 +111,10 @@ class OneShot:
     def _unobserved(self, route: Route) -> str:
         """Nothing is sent to a mailbox into which nobody can look: it would only be left lying there."""
         failure = self._down[route.mailbox.name].failure
+        detail = f"IMAP server {route.mailbox.endpoint}: {failure.detail}"
         now = self._clock.now()
         canary = Canary(new_canary_id(), route.name, route.sender.name, route.mailbox.name, now, now, now)
-        verdict = Verdict(
-            canary, Outcome.UNOBSERVED, now, stage=failure.stage, reason=failure.reason, detail=failure.detail
-        )
+        verdict = Verdict(canary, Outcome.UNOBSERVED, now, stage=failure.stage, reason=failure.reason, detail=detail)
         self.bus.publish(Judged(verdict))
         return canary.id
 

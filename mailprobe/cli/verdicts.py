@@ -73,7 +73,7 @@ def _said(record: Record) -> str:
         words += f" in {seconds_text(verdict.delivery_seconds)}"
     if verdict.stage:
         words += f" at {verdict.stage}"
-    if verdict.reason:
+    if verdict.reason and verdict.reason != verdict.outcome.value:
         words += f": {verdict.reason}"
     told = str(verdict.reply.reply) if verdict.reply else verdict.detail
     # a bar would begin the performance data

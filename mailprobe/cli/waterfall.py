@@ -175,7 +175,7 @@ def _verdict_text(verdict: Verdict, record: Record) -> str:
         words += f", at attempt {verdict.attempts}"
     if verdict.stage:
         words += f" at {verdict.stage}"
-    if verdict.reason:
+    if verdict.reason and verdict.reason != verdict.outcome.value:
         words += f": {verdict.reason}"
     told = str(verdict.reply.reply) if verdict.reply else verdict.detail
     return plain_text(f"{words}: {told}" if told else words)

@@ -182,6 +182,7 @@ class Crew:
             agent=self._agent,
             open_session=partial(Session.open, clock=self._clock, resolver=self._resolver),
             watermarks=watermarks,
+            settle=self._settle,
             remember=self._remember,
         )
         self._watchers[mailbox.name] = watcher

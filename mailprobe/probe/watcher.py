@@ -51,6 +51,7 @@ class Watcher:
         agent: str,
         open_session: Callable[[Mailbox], Awaitable[Session]],
         watermarks: Mapping[str, Watermark] | None = None,
+        settle: Callable[[], Awaitable[None]],
         remember: Callable[[str, Mapping[str, Watermark]], None] = lambda mailbox, watermarks: None,
     ) -> None:
         self.mailbox = mailbox
@@ -62,6 +63,7 @@ class Watcher:
         self._agent = agent
         self._open_session = open_session
         self._watermarks = watermarks
+        self._settle = settle
         self._remember = remember
         self._wake = asyncio.Event()
         self._decided = asyncio.Event()
@@ -281,6 +283,8 @@ class Watcher:
 
     async def _sweep(self, view: MailboxView) -> None:
         places = self.sweeper.batch()
+        # killed after the removal and before the sighting is written, a canary would be looked for in vain
+        await self._settle()
         await view.delete(places)
         self.sweeper.removed(places, self._clock.now())
 
