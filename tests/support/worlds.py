@@ -231,6 +231,8 @@ class Played:
         self.scans: list[tuple[Scan, int]] = []
         self.lives = 1
         """How many processes there were."""
+        self.restarted: list[int] = []
+        """Where in the log each process but the first begins."""
         self.judged_in: dict[str, int] = {}
         """In which of them each canary got its verdict."""
         self.ledger = Ledger(GRACE)
@@ -413,6 +415,7 @@ class Played:
         keep = len(self.log)
         while torn and self._words and not isinstance(self.log[self._words[-1]], CanaryOpened | AttemptBegun):
             keep, torn = self._words.pop(), torn - 1
+        self.restarted = [min(position, keep) for position in (*self.restarted, keep)]
         del self.log[keep:]  # written by nobody: as if it had never been said
         self.reports = [report for report in self.reports if report.position < keep]
         for box in self._boxes.values():

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hypothesis import HealthCheck, event, given, settings
-from support.worlds import DEADLINE, END, GRACE, Played, Truth, World, judged, worlds
+from support.worlds import DEADLINE, END, GRACE, Played, Truth, World, canary_of, judged, worlds
 
 from mailprobe.errors import Reason
 from mailprobe.events import (
     ArrivedLate,
+    AttemptBegun,
     AttemptEnded,
     BounceReceived,
     CanaryForgotten,
@@ -211,27 +212,32 @@ def _assert_answers(played: Played, now: float) -> None:
 
 def _is_wanted(played: Played, id: str, now: float) -> bool:
     """A scan begun now would decide something about the canary, as far as its events tell."""
-    canary, seen, outcome, may_exist = played.truths[id].canary, False, None, False
-    for event_ in played.events(id):
+    canary, seen, outcome, may_exist, trying = played.truths[id].canary, False, None, False, False
+    for position, event_ in enumerate((*played.log, None)):
+        if trying and position in played.restarted:
+            may_exist = True  # nobody knows whether it was handed in
+        if event_ is None or canary_of(event_).id != id:
+            continue
         match event_:
             case CanarySighted():
                 seen = True
             case Judged(verdict):
                 outcome = verdict.outcome
+            case AttemptBegun():
+                trying = True
             case DotSent():
                 may_exist = True
             case AttemptEnded(_, attempt, _):
+                trying = False
                 may_exist = attempt.outcome in (AttemptOutcome.ACCEPTED, AttemptOutcome.IN_DOUBT)
     if outcome is not None:
         return outcome is Outcome.OVERDUE and not seen and now >= canary.late_until
-    may_exist = may_exist or played.lives > 1  # begun in an earlier process, dot or not
     scanned = [
         scan.started
         for scan, alive in played.scans
         if alive == played.lives and scan.mailbox == canary.mailbox and scan.started >= canary.deadline
     ]
-    begun = any(event_.__class__.__name__ == "AttemptBegun" for event_ in played.events(id))
-    return may_exist and begun and not scanned and now >= canary.deadline
+    return may_exist and not scanned and now >= canary.deadline
 
 
 def _verdict(played: Played, id: str) -> Verdict:
