@@ -125,6 +125,12 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         self._sealed = False
         """STARTTLS is agreed and TLS has not begun: nothing may come in the clear."""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the transport when the connection is there; ended at once if it was given up meanwhile."""
+        super().connection_made(transport)
+        if self.lost.done():
+            self.transport.abort()
+
     # ---- what we say
 
     def begin(self, exchange: Exchange) -> None:

@@ -62,6 +62,8 @@ class _Place:
     mark: Watermark | None = None
     backlog: bool = False
     """The watermark is of no use: search by date."""
+    settled: Watermark | None = None
+    """As of the last look that was returned; what a failed one found is found again from here."""
     told: list[tuple[int, float]] = field(default_factory=list)
 
     @property
@@ -86,6 +88,8 @@ class MailboxView:
         self.since = since
         self._inbox = _Place(inbox, junk=False)
         self._junk = _Place(junk, junk=True) if junk is not None and junk != inbox else None
+        self._gathered: list[Found] = []
+        """Found and not yet returned: the look failed on the way."""
 
     @classmethod
     async def open(
@@ -108,6 +112,7 @@ class MailboxView:
                 await view._enter(place)
                 if since is None:  # nothing older is expected, whatever the watermark is worth
                     place.backlog = False
+        view._settle()
         return view
 
     @property
@@ -117,32 +122,32 @@ class MailboxView:
 
     @property
     def watermarks(self) -> dict[str, Watermark]:
-        """Where a later view may resume. A folder whose search by date is still due has none."""
-        places = (self._inbox, self._junk)
-        return {place.name: place.mark for place in places if place and place.mark and not place.backlog}
+        """Where a later view may resume: all before was returned. Without a folder still to be searched by date."""
+        return {place.name: place.settled for place in (self._inbox, self._junk) if place and place.settled}
 
     async def look(self, *, junk: bool = True) -> Look:
         """The cheap look, which trusts the server's hints (EXISTS after NOOP, STATUS of junk). Raises ProbeFailure."""
         started = self.session.clock.now()
-        found: list[Found] = []
-        if self.session.selected is None or self.session.selected.name != self._inbox.name:
-            await self._enter(self._inbox)
-        else:
+        if self._is_selected(self._inbox):
             await self.session.noop()
+        else:
+            await self._enter(self._inbox)
         if self._inbox.behind or self.session.news:
-            found += await self._catch_up(self._inbox)
+            await self._catch_up(self._inbox)
         if junk and self._junk and await self._grown(self._junk):
-            found += await self._visit_junk(self._junk)
-        return self._done(started, junk or self._junk is None, found)
+            await self._visit_junk(self._junk)
+        return self._done(started, complete=junk or self._junk is None)
 
     async def scan(self) -> Look:
         """The thorough look: every folder is selected afresh and searched, whatever was hinted. Raises ProbeFailure."""
         started = self.session.clock.now()
+        if self._is_selected(self._inbox) and self.session.news:  # selecting forgets when they were announced
+            await self._catch_up(self._inbox)
         await self._enter(self._inbox)
-        found = await self._catch_up(self._inbox, trusting=False)
+        await self._catch_up(self._inbox, trusting=False)
         if self._junk:
-            found += await self._visit_junk(self._junk, trusting=False)
-        return self._done(started, True, found)
+            await self._visit_junk(self._junk, trusting=False)
+        return self._done(started, complete=True)
 
     async def idle(self, seconds: float, wake: asyncio.Event) -> IdleEnd:
         """Waits for the inbox to grow; at once if there is something to look at. Raises as soon as the session ends."""
@@ -183,8 +188,11 @@ class MailboxView:
             place.mark, place.told = Watermark(selected.uidvalidity, selected.uidnext), []
         place.hear(selected.uidnext, selected.at)
 
+    def _is_selected(self, place: _Place) -> bool:
+        return self.session.selected is not None and self.session.selected.name == place.name
+
     async def _selected(self, place: _Place) -> Selected:
-        if self.session.selected is None or self.session.selected.name != place.name:
+        if not self._is_selected(place):
             await self._enter(place)
         assert self.session.selected is not None  # select() answers or raises
         return self.session.selected
@@ -199,14 +207,15 @@ class MailboxView:
             return place.behind
         return True
 
-    async def _visit_junk(self, place: _Place, *, trusting: bool = True) -> list[Found]:
+    async def _visit_junk(self, place: _Place, *, trusting: bool = True) -> None:
         """Goes through the junk folder, and through what came into the inbox meanwhile."""
         await self._enter(place)
-        found = await self._catch_up(place, trusting=trusting)
+        await self._catch_up(place, trusting=trusting)
         await self._enter(self._inbox)
-        return found + (await self._catch_up(self._inbox) if self._inbox.behind else [])
+        if self._inbox.behind:
+            await self._catch_up(self._inbox)
 
-    async def _catch_up(self, place: _Place, *, trusting: bool = True) -> list[Found]:
+    async def _catch_up(self, place: _Place, *, trusting: bool = True) -> None:
         """All that is new in the selected folder, and its watermark moved beyond."""
         mark = place.mark
         assert mark is not None  # set by _enter
@@ -218,11 +227,11 @@ class MailboxView:
             if place.backlog:
                 uids.update(await self.session.search_since(self._day()))
             fetched = await self.session.fetch_uids(sorted(uids))
-        found = [self._found(place, mark, message) for message in sorted(fetched, key=lambda message: message.uid)]
+        fetched.sort(key=lambda message: message.uid)
+        self._gathered += [self._found(place, mark, message) for message in fetched]
         highest = max((message.uid for message in fetched), default=0)
         place.mark = Watermark(mark.uidvalidity, max([mark.next_uid, highest + 1, *(told for told, _ in place.told)]))
         place.backlog, place.told = False, []
-        return found
 
     def _found(self, place: _Place, mark: Watermark, message: Fetched) -> Found:
         noticed = min([message.noticed, *(at for uidnext, at in place.told if message.uid < uidnext)])
@@ -247,8 +256,15 @@ class MailboxView:
     async def _back(self) -> None:
         await self._selected(self._inbox)
 
-    def _done(self, started: float, complete: bool, found: list[Found]) -> Look:
-        return Look(started, self.session.clock.now(), complete, tuple(found))
+    def _done(self, started: float, *, complete: bool) -> Look:
+        self._settle()
+        found, self._gathered = tuple(self._gathered), []
+        return Look(started, self.session.clock.now(), complete, found)
+
+    def _settle(self) -> None:
+        for place in (self._inbox, self._junk):
+            if place is not None:
+                place.settled = None if place.backlog else place.mark
 
     def _day(self) -> date:
         if self.since is not None:

@@ -9,7 +9,18 @@ from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from support.imap_script import PASSWORD_VARIABLE, Box, ImapServer, Talk, close, default, mailbox_at, session_on, then
+from support.imap_script import (
+    PASSWORD_VARIABLE,
+    Action,
+    Box,
+    ImapServer,
+    Talk,
+    close,
+    default,
+    mailbox_at,
+    session_on,
+    then,
+)
 from support.loops import both_loops
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
@@ -271,6 +282,35 @@ async def test_a_failed_look_loses_nothing() -> None:
         async with session_on(server) as session:
             again = await MailboxView.open(session, mailbox_at(server.port), kept)
             assert where(await again.look()) == [("INBOX", 4)]
+
+
+@pytest.mark.parametrize("fault", [close, b"%T NO [UNAVAILABLE] later\r\n"])
+async def test_what_was_found_before_a_look_failed_is_found_again(fault: Action) -> None:
+    """The inbox was gone through, its watermark moved, and then junk could not be looked at."""
+    server = ImapServer(folders=boxes(3), says={"status": fault})
+    async with viewing(server) as view:
+        server.folders["INBOX"].deliver()
+        with pytest.raises(ProbeFailure):
+            await view.look()
+        kept = view.watermarks
+        assert kept["INBOX"] == Watermark(11, 4)
+        del server.says["status"]
+        if view.session.alive:
+            assert where(await view.look()) == [("INBOX", 4)]
+            assert where(await view.scan()) == []
+        async with session_on(server) as session:
+            again = await MailboxView.open(session, mailbox_at(server.port), kept)
+            assert where(await again.look()) == [("INBOX", 4)]
+
+
+async def test_a_scan_knows_when_its_news_were_announced() -> None:
+    server = ImapServer(folders=boxes(3))
+    async with viewing(server) as view:
+        server.folders["INBOX"].deliver()
+        await view.session.noop()
+        announced = view.session.clock.now()
+        (found,) = (await view.scan()).found
+        assert found.noticed < announced
 
 
 async def test_a_message_that_is_gone_before_it_is_fetched() -> None:
