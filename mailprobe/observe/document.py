@@ -63,6 +63,19 @@ def canary_document(record: Record, clock: Clock, transcript: bool) -> Document:
     }
 
 
+def summary_document(record: Record, clock: Clock) -> Document:
+    """One canary in a line of a list."""
+    verdict = record.verdict
+    return {
+        "canary": record.canary.id,
+        "outcome": verdict and verdict.outcome,
+        "stage": verdict and verdict.stage,
+        "reason": verdict and verdict.reason,
+        "transit_seconds": _seconds(verdict.transit_seconds if verdict else None),
+        "judged": _time(clock, verdict.at if verdict else None),
+    }
+
+
 def _attempt(attempt: Attempt, clock: Clock) -> Document:
     return {
         "started": _time(clock, attempt.begun),

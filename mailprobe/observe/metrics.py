@@ -119,6 +119,7 @@ class Metrics:
             await asyncio.sleep(0)
         for block in self._take(openmetrics, routes).blocks(_BLOCK):
             yield block
+            await asyncio.sleep(0)  # a reader that is fast enough never makes a write wait
         yield await asyncio.to_thread(self._end, openmetrics, whole=not routes)
 
     async def packed(self, openmetrics: bool = False, routes: Sequence[str] = ()) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,7 +12,7 @@ from aiohttp import web
 from mailprobe import __version__
 from mailprobe.clock import Clock
 from mailprobe.errors import plain_text
-from mailprobe.observe.document import SCHEMA, canary_document
+from mailprobe.observe.document import SCHEMA, canary_document, summary_document
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
@@ -24,6 +24,8 @@ Reload = Callable[[], Awaitable[tuple[str, ...]]]
 Ready = Callable[[], str | None]
 """Why the agent is not ready, None if it is."""
 
+_SLOWEST_READER: Final = 60.0
+"""Seconds in which a page must be taken; a reader that stops reading holds megabytes."""
 _CANARIES: Final = 50
 _MOST_CANARIES: Final = 500
 
@@ -68,10 +70,11 @@ class Handlers:
             return web.Response(body=body, headers=headers | {"Content-Encoding": "gzip"})
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        if request.method != "HEAD":
-            async for block in self._metrics.stream(openmetrics, names):
-                await response.write(block)
-        await response.write_eof()
+        async with asyncio.timeout(_SLOWEST_READER):
+            if request.method != "HEAD":
+                async for block in self._metrics.stream(openmetrics, names):
+                    await response.write(block)
+            await response.write_eof()
         return response
 
     async def healthy(self, request: web.Request) -> web.Response:
@@ -104,12 +107,12 @@ class Handlers:
         """One canary whole."""
         return _html(pages.canary_page(self._clock, self._record(request)))
 
-    async def api_routes(self, request: web.Request) -> web.Response:
+    async def api_routes(self, request: web.Request) -> web.StreamResponse:
         """All routes with their state and last canary."""
         shown = pages.overview(self._states, self._history, self._clock.now())
-        return await _json(lambda: {"schema": SCHEMA, "routes": [self._route(row) for row in shown.routes]})
+        return await _json_list(request, "routes", (self._route(row) for row in shown.routes))
 
-    async def api_canaries(self, request: web.Request) -> web.Response:
+    async def api_canaries(self, request: web.Request) -> web.StreamResponse:
         """The last canaries, the newest first."""
         route = request.query.get("route")
         if route is not None and route not in self._metrics.routes:
@@ -118,14 +121,13 @@ class Handlers:
         if not (limit.isascii() and limit.isdigit() and len(limit) < 6):
             raise web.HTTPBadRequest(text="limit must be a number\n")
         records = self._history.latest(route, min(int(limit), _MOST_CANARIES))
-        return await _json(
-            lambda: {"schema": SCHEMA, "canaries": [canary_document(each, self._clock, False) for each in records]}
-        )
+        return await _json_list(request, "canaries", (canary_document(each, self._clock, False) for each in records))
 
     async def api_canary(self, request: web.Request) -> web.Response:
         """One canary with its transcript."""
         record = self._record(request)
-        return await _json(lambda: {"schema": SCHEMA, "canary": canary_document(record, self._clock, True)})
+        document = {"schema": SCHEMA, "canary": canary_document(record, self._clock, True)}
+        return web.Response(text=_dumped(document) + "\n", content_type="application/json")
 
     def _record(self, request: web.Request) -> Record:
         record = self._history.get(request.match_info["id"])
@@ -141,14 +143,27 @@ class Handlers:
             "mailbox": route.mailbox,
             "kind": route.kind,
             "state": row.state,
-            "last_canary": canary_document(row.last, self._clock, False) if row.last else None,
+            "last_canary": summary_document(row.last, self._clock) if row.last else None,
         }
 
 
-async def _json(document: Callable[[], dict[str, Any]]) -> web.Response:
-    """Made in a thread: hundreds of canaries are some 10 ms, which the loop has not got."""
-    text = await asyncio.to_thread(lambda: json.dumps(document(), ensure_ascii=False, allow_nan=False))
-    return web.Response(text=text + "\n", content_type="application/json")
+async def _json_list(request: web.Request, name: str, items: Iterable[dict[str, Any]]) -> web.StreamResponse:
+    """A document of many items, sent as they are made: all at once would hold the loop for some 100 ms."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+    await response.prepare(request)
+    async with asyncio.timeout(_SLOWEST_READER):
+        if request.method != "HEAD":
+            await response.write(f'{{"schema": {SCHEMA}, "{name}": ['.encode())
+            for number, item in enumerate(items):
+                await response.write((", " * bool(number) + _dumped(item)).encode())
+                await asyncio.sleep(0)
+            await response.write(b"]}\n")
+        await response.write_eof()
+    return response
+
+
+def _dumped(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
 def _html(page: str) -> web.Response:
