@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 
@@ -12,7 +13,10 @@ import pytest
 from blockbuster import blockbuster_ctx
 from support.loops import loop_name, loops_of
 from support.servers_fixtures import (
+    chasquid,
+    cyrus,
     dovecot,
+    exim,
     fresh_dovecot,
     fresh_lab,
     mail_lab,
@@ -21,7 +25,10 @@ from support.servers_fixtures import (
 )
 
 __all__ = [
+    "chasquid",
+    "cyrus",
     "dovecot",
+    "exim",
     "fresh_dovecot",
     "fresh_lab",
     "loop_name",
@@ -38,7 +45,12 @@ SERVER_OF_FIXTURE = {
     "postfix": "postfix",
     "mail_lab": "postfix",
     "fresh_lab": "postfix",
+    "exim": "exim",
+    "chasquid": "chasquid",
+    "cyrus": "cyrus",
 }
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -65,6 +77,11 @@ def nothing_blocks() -> Iterator[None]:
     """A call in mailprobe's own code that blocks the event loop (sleep, file, socket, lock) raises BlockingError."""
     with blockbuster_ctx("mailprobe"):
         yield
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    # a parameter named by its repr may carry an address, which differs between the processes of pytest-xdist
+    item._nodeid = _ADDRESS.sub("", item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)

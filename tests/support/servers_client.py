@@ -23,6 +23,7 @@ from pathlib import Path
 
 from support.servers import DOMAIN, HOST, TLS_NAME
 from support.servers_dovecot import Account, Dovecot
+from support.servers_others import Cyrus
 from support.servers_postfix import Postfix
 
 _QUEUE_ID = re.compile(r"queued as (\S+)|\bid=(\S+)")
@@ -108,14 +109,14 @@ class _NamedTls(imaplib.IMAP4_SSL):
 
 
 @contextlib.contextmanager
-def mailbox(dovecot: Dovecot, account: Account, *, implicit: bool = True) -> Iterator[imaplib.IMAP4]:
+def mailbox(server: Dovecot | Cyrus, account: Account, *, implicit: bool = True) -> Iterator[imaplib.IMAP4]:
     """An IMAP session, logged in; nothing selected."""
     if implicit:
-        client: imaplib.IMAP4 = _NamedTls(HOST, dovecot.imaps_port, ssl_context=trust(dovecot.ca_file), timeout=20)
+        client: imaplib.IMAP4 = _NamedTls(HOST, server.imaps_port, ssl_context=trust(server.ca_file), timeout=20)
     else:
-        client = imaplib.IMAP4(HOST, dovecot.imap_port, timeout=20)
+        client = imaplib.IMAP4(HOST, server.imap_port, timeout=20)
         client.host = TLS_NAME
-        client.starttls(trust(dovecot.ca_file))
+        client.starttls(trust(server.ca_file))
     try:
         client.login(account.address, account.password)
         yield client

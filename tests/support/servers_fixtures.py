@@ -19,6 +19,7 @@ import pytest
 from support.servers import PortTaken, workspace
 from support.servers_certificates import write_certificates
 from support.servers_dovecot import Account, Dovecot, running_dovecot
+from support.servers_others import Chasquid, Cyrus, Exim, running
 from support.servers_postfix import Postfix, running_postfix
 
 Server = TypeVar("Server")
@@ -100,3 +101,25 @@ def fresh_lab(fresh_dovecot: Dovecot) -> Iterator[MailLab]:
     directory = fresh_dovecot.directory.parent
     with started(directory, "postfix", lambda place: running_postfix(place, fresh_dovecot)) as server:
         yield MailLab(server, fresh_dovecot)
+
+
+@pytest.fixture(scope="session")
+def exim(server_directory: Path, dovecot: Dovecot) -> Iterator[Exim]:
+    """Exim, delivering into the shared Dovecot."""
+    with started(server_directory, "exim", lambda place: running(Exim(place, dovecot))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chasquid(server_directory: Path, dovecot: Dovecot) -> Iterator[Chasquid]:
+    """chasquid, delivering into the shared Dovecot."""
+    with started(server_directory, "chasquid", lambda place: running(Chasquid(place, dovecot))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cyrus(server_directory: Path) -> Iterator[Cyrus]:
+    """Cyrus IMAP."""
+    ca_file = server_directory / "certificates" / "ca.pem"
+    with started(server_directory, "cyrus", lambda place: running(Cyrus(place, ca_file))) as server:
+        yield server
