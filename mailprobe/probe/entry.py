@@ -256,8 +256,10 @@ class Entry:
 
     def delay(self, sighting: Sighting) -> Delay:
         """How long the message took that was seen."""
-        before = [dot for dot in self.dots if dot <= sighting.noticed] or self.dots[:1]
-        return Delay.of(sighting, before[-1] if before else None, self.restored)
+        dot = self.dot
+        if len(self.dots) > 1:
+            dot = max((each for each in self.dots if each <= sighting.noticed), default=self.dots[0])
+        return Delay.of(sighting, dot, self.restored)
 
     def _in_time(self, sighting: Sighting) -> bool:
         """It may have been there at the deadline: no look that began since has failed to show it."""

@@ -162,7 +162,7 @@ class Ledger:
         record.hear(_said(attempt, due))
         record.attempts = max(record.attempts, attempt.number)
         record.refusal = Refusal.of(attempt)
-        if record.phase in MAY_EXIST and (not record.dots or attempt.dot_sent is not None):
+        if record.phase in MAY_EXIST and (not record.dots or attempt.dot_sent not in (None, *record.dots)):
             self._adopt_dot(record, attempt)
         return (AttemptEnded(record.canary, attempt, due), *self._consider(record, attempt.ended))
 
@@ -377,7 +377,7 @@ class Ledger:
 
     def _adopt_dot(self, entry: Entry, attempt: Attempt) -> None:
         """Makes sure that a message that may exist is looked for, also if nobody told of its final dot."""
-        if attempt.dot_sent is not None and attempt.dot_sent not in entry.dots:
+        if attempt.dot_sent is not None:
             entry.dots += (attempt.dot_sent,)
         self._look_from(entry.canary.deadline, entry.canary)
 

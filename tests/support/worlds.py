@@ -87,11 +87,13 @@ class Look:
     """One look at all folders, `gap` seconds after the one before it has ended.
 
     What lay there at its start is shown if it is complete; what comes while it runs may be shown: `luck`, as bits.
+    Not every complete look is a scan: one at what is new shows as much and is no evidence of absence.
     """
 
     gap: float
     lasts: float
     complete: bool
+    scan: bool
     reconnected: bool
     renumbered: bool
     luck: int
@@ -155,7 +157,7 @@ def _look(code: int) -> Look:
     code, kind = divmod(code, 4)
     code, reconnected = divmod(code, 4)
     luck, renumbered = divmod(code, 8)
-    return Look(GAPS[gap], LASTING[lasts], kind != 3, reconnected == 3, renumbered == 7, luck)
+    return Look(GAPS[gap], LASTING[lasts], kind != 3, kind != 2, reconnected == 3, renumbered == 7, luck)
 
 
 _looks = st.integers(0, len(GAPS) * len(LASTING) * 4 * 4 * 8 * 16 - 1).map(_look)
@@ -363,7 +365,7 @@ class Played:
         for name in self.ledger.wanted_scans(now):
             if not self._boxes[name].asked:
                 self._boxes[name].asked = True
-                self._plan_look(now, name, iter([Look(0.5, 0.25, True, False, False, 0)]))
+                self._plan_look(now, name, iter([Look(0.5, 0.25, True, True, False, False, 0)]))
 
     def _begin_look(self, now: float, name: str, look: Look, looks: Iterator[Look]) -> None:
         box = self._boxes[name]
@@ -388,6 +390,7 @@ class Played:
                 self._show(now, box, name, message)
         if look.complete:
             box.previous_look, box.continuous = started, True
+        if look.complete and look.scan:
             scan = Scan(name, started, now)
             self.scans.append((scan, self.lives))
             self.publish(self.ledger.scanned(scan))

@@ -129,6 +129,14 @@ def test_seen_while_a_retry_is_due_is_delivered_and_not_sent_again(ledger: Ledge
     assert not ledger.may_attempt("c")
 
 
+@pytest.mark.parametrize("dot", [None, 102.0])
+def test_an_accepted_message_is_looked_for_although_nobody_told_of_its_dot(ledger: Ledger, dot: float | None) -> None:
+    ledger.attempt_begun("c", 1, 101.0)
+    ledger.attempt_ended("c", attempt(AttemptOutcome.ACCEPTED, dot_sent=dot), None)
+    assert ledger.wanted_scans(400.0) == {"box"}
+    assert verdict_in(ledger.sighted(seen(104.0), 104.0)).transit_seconds == (None if dot is None else 2.0)
+
+
 def test_a_message_seen_before_the_second_dot_is_counted_from_the_first(ledger: Ledger) -> None:
     begin(ledger)
     ledger.attempt_ended("c", attempt(AttemptOutcome.DEFERRED), 200.0)

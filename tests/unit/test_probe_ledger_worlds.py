@@ -171,6 +171,20 @@ def the_outcome_is_the_one_the_facts_call_for(played: Played) -> None:
 
 
 @rule
+def nothing_is_judged_while_the_submitter_is_at_it(played: Played) -> None:
+    for id, truth in played.truths.items():
+        trying = False
+        for event_ in played.events(id):
+            match event_:
+                case AttemptBegun():
+                    trying = True
+                case AttemptEnded():
+                    trying = False
+                case Judged(verdict) if trying:
+                    assert verdict.at >= truth.canary.deadline + GRACE or played.judged_in[id] > 1
+
+
+@rule
 def a_seen_or_doubtful_canary_is_never_sent_again(played: Played) -> None:
     for id, truth in played.truths.items():
         for index, begun in enumerate(truth.begun):
