@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 
@@ -50,8 +49,6 @@ SERVER_OF_FIXTURE = {
     "cyrus": "cyrus",
 }
 
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-
 IN_CI = os.environ.get("CI") == "true"
 
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=50)
@@ -77,11 +74,6 @@ def nothing_blocks() -> Iterator[None]:
     """A call in mailprobe's own code that blocks the event loop (sleep, file, socket, lock) raises BlockingError."""
     with blockbuster_ctx("mailprobe"):
         yield
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    # a parameter named by its repr may carry an address, which differs between the processes of pytest-xdist
-    item._nodeid = _ADDRESS.sub("", item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
