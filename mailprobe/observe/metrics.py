@@ -156,6 +156,8 @@ class Metrics:
         """Puts right what time alone changes, and renders; stops to breathe after every few owners."""
         now = self._clock.now()
         for number, (route, series) in enumerate(tuple(self._routes.items()), 1):
+            if self._routes.get(route) is not series:  # removed while others had their turn
+                continue
             self._show_state(route, series, now)
             if waiting := self._in_flight.get(route):
                 series.set(families.OLDEST, now - next(iter(waiting.values())))

@@ -21,7 +21,7 @@ from support.loops import both_loops
 from support.observing import ROUTE, Watch
 
 from mailprobe.errors import Reply, Stage
-from mailprobe.events import AttemptBegun
+from mailprobe.events import AttemptBegun, RoutesChanged
 from mailprobe.model import StageReply
 from mailprobe.observe.chunks import Family, Kind, Pages, Series, escaped, exemplar
 from mailprobe.observe.families import ROUTE_FAMILIES
@@ -178,6 +178,21 @@ async def test_rendering_gives_the_loop_back_and_one_routes_numbers_agree() -> N
     for numbers in found.values():
         assert numbers["mailprobe_canaries_total"] == numbers["mailprobe_delivery_duration_seconds_count"]
         assert numbers["mailprobe_canaries_total"] == numbers["mailprobe_attempts_total"]
+
+
+async def test_a_route_that_goes_while_a_page_is_made_does_not_come_back() -> None:
+    routes = [f"route-{number}" for number in range(1000)]
+    watch = Watch(*((name, "outside", "contoso", "mx") for name in routes))
+    watch.opened("route-999")
+    page = asyncio.create_task(watch.metrics.packed())
+    await asyncio.sleep(0)
+    assert not page.done()
+    watch.publish(RoutesChanged(removed=("route-998", "route-999")))
+    assert "route-999" not in gzip.decompress(await page).decode()
+    text = watch.metrics.render().decode()
+    assert 'route="route-997"' in text
+    assert "route-998" not in text
+    assert "route-999" not in text
 
 
 def test_what_has_not_changed_is_not_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
