@@ -59,7 +59,7 @@ async def test_no_log_and_no_error_has_it(
     server = ImapServer(capabilities=WAYS[way], says={"authenticate": answer, "login": answer}, users={"user": secret})
     async with server.running():
         try:
-            mailbox = mailbox_at(server.port, timeout=0.1)
+            mailbox = mailbox_at(server.port, timeout=0.3 if answer in (hang, b"+ \r\n") else 5.0)
             session = await Session.open(mailbox, clock=SystemClock(), resolver=Resolver())
             shown += [repr(session), repr(vars(session)), repr(vars(session._connection.protocol))]
             await session.close()

@@ -42,6 +42,15 @@ def test_news_are_what_was_announced_since_it_was_last_asked_for() -> None:
     assert arrivals.news == 0
 
 
+def test_a_server_that_takes_messages_back_without_expunge_does_not_hide_the_next() -> None:
+    arrivals = Arrivals(3)
+    arrivals.heard_exists(5, 10.0)
+    arrivals.cover()
+    arrivals.heard_exists(3, 11.0)
+    arrivals.heard_exists(4, 12.0)
+    assert arrivals.news == 1
+
+
 @given(st.integers(0, 5), st.lists(st.one_of(st.just(0), st.integers(1, 8))))
 def test_against_a_mailbox_that_remembers_everything(there: int, happenings: list[int]) -> None:
     """0: a message comes; n: the n-th goes."""
