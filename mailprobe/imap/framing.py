@@ -18,6 +18,8 @@ RESPONSE_LIMIT: Final = 8 << 20
 Parts = tuple[bytes, ...]
 """One response: line, literal, line, literal, ..., line; each line but the last ends in `{n}`."""
 
+_TEXT: Final = re.compile(rb"(?!\* )|\* (?:OK|NO|BAD|BYE|PREAUTH)(?: |$)", re.IGNORECASE)
+"""Lines that end in text for people, where `{8}` is no literal: servers repeat what they did not understand."""
 _LITERAL: Final = re.compile(rb"\{(\d{1,12})\+?\}$")
 
 
@@ -65,8 +67,9 @@ class Framer:
             return None
         self._bound(end - start, LINE_LIMIT, "a line")
         line = bytes(self._buffer[start:end])
+        is_text = not self._parts and _TEXT.match(line)
         self._append(line)
-        if match := _LITERAL.search(line, max(0, len(line) - 20)):
+        if not is_text and (match := _LITERAL.search(line, max(0, len(line) - 20))):
             self._literal = int(match[1])
             self._bound(self._size + self._literal, RESPONSE_LIMIT, "a response")
             return end + 2, None

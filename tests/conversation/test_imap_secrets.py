@@ -16,7 +16,6 @@ from support.imap_script import (
     Talk,
     close,
     default,
-    hang,
     mailbox_at,
 )
 from support.loops import both_loops
@@ -44,9 +43,9 @@ async def bye_and_echo(talk: Talk) -> None:
     await talk.send(b"* BYE unknown: " + talk.line)
 
 
-@pytest.mark.parametrize("secret", ['hunter"2', "hünter2", "hunter2"])
+@pytest.mark.parametrize("secret", ['hunter"2', "hünter2"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("answer", [default, close, hang, echo, bye_and_echo, b"%T NO no\r\n", b"+ \r\n"], ids=str)
+@pytest.mark.parametrize("answer", [default, close, echo, bye_and_echo, b"%T NO no\r\n", b"+ \r\n"], ids=str)
 async def test_no_log_and_no_error_has_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secret: str, way: str, answer: Action
 ) -> None:
@@ -59,7 +58,7 @@ async def test_no_log_and_no_error_has_it(
     server = ImapServer(capabilities=WAYS[way], says={"authenticate": answer, "login": answer}, users={"user": secret})
     async with server.running():
         try:
-            mailbox = mailbox_at(server.port, timeout=0.3 if answer in (hang, b"+ \r\n") else 5.0)
+            mailbox = mailbox_at(server.port, timeout=0.3 if answer == b"+ \r\n" else 5.0)
             session = await Session.open(mailbox, clock=SystemClock(), resolver=Resolver())
             shown += [repr(session), repr(vars(session)), repr(vars(session._connection.protocol))]
             await session.close()

@@ -15,14 +15,16 @@ DIALOGUE = (
     b'* LIST () {0}\r\n "x"\r\n'
     b"* {3}x\r\n"
     b"\r\n"
-    b"A1 OK done {2}\r\n\r\n\r\n"
+    b"* bye {9}\r\nA1 OK done {2}\r\n+ {3}\r\n"
 )
 RESPONSES = [
     (b"* 1 FETCH (UID 1 BODY[HEADER] {7}", b"a\r\nb)\r\n", b" FLAGS ())"),
     (b"* LIST () {0}", b"", b' "x"'),
     (b"* {3}x",),
     (b"",),
-    (b"A1 OK done {2}", b"\r\n", b""),
+    (b"* bye {9}",),
+    (b"A1 OK done {2}",),
+    (b"+ {3}",),
 ]
 
 
@@ -69,6 +71,6 @@ def test_a_literal_too_long_is_refused_when_announced() -> None:
 
 
 def test_many_literals_in_one_response_are_refused_too() -> None:
-    literal = b" BODY[] {1000000}\r\n" + b"x" * 1_000_000
+    literal = b"* BODY[] {1000000}\r\n" + b"x" * 1_000_000
     with pytest.raises(FramingError):
         list(Framer().feed(literal * 20))

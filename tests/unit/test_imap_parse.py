@@ -15,8 +15,8 @@ from mailprobe.imap.parse import Folder, Malformed, Message
 
 
 def one(data: bytes) -> Parts:
-    (parts,) = Framer().feed(data + b"\r\n")
-    return parts
+    ((first, *rest),) = Framer().feed(b"* " + data + b"\r\n")
+    return (first[2:], *rest)
 
 
 WALL = datetime(2026, 1, 22, 18, 30, 0, tzinfo=UTC).timestamp()
