@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from mailprobe.cli.show import TextDisplay
+from mailprobe.cli.show import TextDisplay, Wanted
 from mailprobe.cli.verdicts import Status
-from mailprobe.cli.waterfall import Line
+from mailprobe.cli.waterfall import Line, Paper
+from mailprobe.clock import Clock
+from mailprobe.plan import Plan
 
 if TYPE_CHECKING:
     from mailprobe.cli.oneshot import Outcomes
@@ -23,10 +26,14 @@ REFRESH = 12
 class LiveDisplay(TextDisplay):
     """Text with colours, drawn anew while the run lasts."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._console = Console(highlight=False, markup=False, soft_wrap=True)
+    def __init__(self, wanted: Wanted, plan: Plan, clock: Clock) -> None:
+        super().__init__(wanted, plan, clock)
+        self._console = Console(highlight=False, markup=False, emoji=False)
         self._live = Live(get_renderable=self._drawn, console=self._console, refresh_per_second=REFRESH, transient=True)
+
+    @property
+    def paper(self) -> Paper:
+        return Paper.of(sys.stdout.encoding, self._console.width)
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()
@@ -42,12 +49,10 @@ class LiveDisplay(TextDisplay):
         return super().end(outcomes)
 
     def write(self, line: Line) -> None:
-        self._console.print(_styled(line))
+        # a line of a transcript may be longer than the terminal is wide: whole, so that it can be copied
+        self._console.print(Text(line.text, style=line.style), soft_wrap=True)
 
     def _drawn(self) -> Group:
         # the loop's thread changes what is drawn here: a copy, and the lines of one moment
-        return Group(*(_styled(line) for line in [*self.now()]))
-
-
-def _styled(line: Line) -> Text:
-    return Text(line.text, style=line.style, no_wrap=True, overflow="crop")
+        lines = [*self.now()]
+        return Group(*(Text(line.text, style=line.style, no_wrap=True, overflow="crop") for line in lines))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mailprobe.clock import Clock
-from mailprobe.events import Bus, Event, Judged, MailboxDown, MailboxUp, Publish
+from mailprobe.events import AttemptBegun, AttemptEnded, Bus, Event, Judged, MailboxDown, MailboxUp, Publish
 from mailprobe.message import Key, new_canary_id
 from mailprobe.model import Canary, Outcome, Verdict
 from mailprobe.observe.history import History, Record
-from mailprobe.plan import Cleanup, Plan, Route
+from mailprobe.plan import Cleanup, Mailbox, Plan, Route
 from mailprobe.probe.crew import Crew
 from mailprobe.probe.submitter import StageEnded
 from mailprobe.probe.supervisor import Supervisor
@@ -21,32 +21,46 @@ from mailprobe.probe.supervisor import Supervisor
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 GRACE: Final = 5.0
 """Seconds after the deadline for the last look; nobody waits a minute at a prompt."""
-CLEAN_UP: Final = 3.0
-"""Seconds for a canary that is still on its way when the user interrupts."""
+CLEAN_UP: Final = 2.5
+"""Seconds for a canary that is on its way when the user interrupts."""
+LAST_WORDS: Final = 0.5
+"""Seconds at the end for an attempt that has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What a run came to: a record for each route, in the order asked for; whether the user interrupted it."""
+    """What a run came to: a record for each canary, in the order of the routes; whether the user interrupted it."""
 
     records: tuple[Record, ...]
     interrupted: bool = False
 
 
 def shaped(plan: Plan, names: Iterable[str], timeout: float, *, keep: bool) -> Plan:
-    """The part of a plan that a single run needs, its promises cut to `timeout` seconds."""
+    """The part of a plan that a single run needs, its promises cut to `timeout` seconds.
+
+    With it comes the mailbox in which a sender's bounces arrive, whether or not a route ends there.
+    """
+
+    def mailbox(name: str) -> Mailbox:
+        planned = plan.mailboxes[name]
+        cleanup = Cleanup.KEEP if keep else planned.cleanup
+        return replace(planned, timeout=min(planned.timeout, timeout), cleanup=cleanup)
 
     def route(name: str) -> Route:
         planned = plan.routes[name]
-        mailbox = replace(planned.mailbox, timeout=min(planned.mailbox.timeout, timeout))
-        if keep:
-            mailbox = replace(mailbox, cleanup=Cleanup.KEEP)
-        patience = min(planned.timeout, timeout)
-        return replace(planned, mailbox=mailbox, deadline=timeout, late_until=timeout, timeout=patience)
+        return replace(
+            planned,
+            mailbox=mailboxes[planned.mailbox.name],
+            deadline=timeout,
+            late_until=timeout,
+            timeout=min(planned.timeout, timeout),
+        )
 
-    routes = {name: route(name) for name in names}
-    senders = {route.sender.name: route.sender for route in routes.values()}
-    return Plan(routes, senders, {route.mailbox.name: route.mailbox for route in routes.values()})
+    chosen = [plan.routes[name] for name in names]
+    senders = {each.sender.name: each.sender for each in chosen}
+    needed = [each.mailbox.name for each in chosen] + [each.bounces_to for each in senders.values() if each.bounces_to]
+    mailboxes = {name: mailbox(name) for name in needed}
+    return Plan({each.name: route(each.name) for each in chosen}, senders, mailboxes)
 
 
 class OneShot:
@@ -61,16 +75,18 @@ class OneShot:
         self._history = History()
         self._down: dict[str, MailboxDown] = {}
         self._interrupted = asyncio.Event()
-        self._verdicts: list[asyncio.Future[Verdict]] = []
+        self._under_way: set[str] = set()
+        self._nothing_under_way = asyncio.Event()
         self.bus = Bus()
-        for subscriber in (self._history, self._note_mailbox, watch):
+        for subscriber in (self._history, self._note, watch):
             self.bus.subscribe(subscriber)
 
     async def run(self) -> Outcomes:
-        """Sends, waits for the verdicts, removes the canaries; SIGINT and SIGTERM end it early and in order."""
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._interrupted.set)
+        """Sends, waits for the verdicts, removes the canaries; SIGINT and SIGTERM end it early and in order.
+
+        A second signal ends it at once, by cancelling whoever awaits this.
+        """
+        self._handle_signals()
         async with asyncio.TaskGroup() as group:
             supervisor = Supervisor(group, self._clock, self.bus.publish)
             crew = Crew(
@@ -88,33 +104,47 @@ class OneShot:
                 await self._unless_interrupted(crew.watching(self._plan.mailboxes))
                 ids = [] if self._interrupted.is_set() else await self._probe_all(crew)
                 if self._interrupted.is_set():
-                    await self._clean_up()
-                await crew.stop()
+                    await self._let_arrive()
+                await crew.stop(attempts=LAST_WORDS)
             finally:
                 supervisor.cancel_all()
         records = tuple(record for id in ids if (record := self._history.get(id)))
         return Outcomes(records, self._interrupted.is_set())
 
+    def _handle_signals(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def interrupt() -> None:
+            if self._interrupted.is_set():
+                task.cancel()
+            self._interrupted.set()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, interrupt)
+
     async def _probe_all(self, crew: Crew) -> list[str]:
         ids = []
+        verdicts: list[asyncio.Future[Verdict]] = []
         for route in self._plan.routes.values():
             if route.mailbox.name in self._down:
                 ids.append(self._unobserved(route))
                 continue
             canary, verdict = crew.send_now(route)
             ids.append(canary.id)
-            self._verdicts.append(verdict)
-        if self._verdicts:
-            await self._unless_interrupted(asyncio.wait(self._verdicts))
+            verdicts.append(verdict)
+        if verdicts:
+            await self._unless_interrupted(asyncio.wait(verdicts))
         return ids
 
     def _unobserved(self, route: Route) -> str:
         """Nothing is sent to a mailbox into which nobody can look: it would only be left lying there."""
         failure = self._down[route.mailbox.name].failure
-        detail = f"IMAP server {route.mailbox.endpoint}: {failure.detail}"
         now = self._clock.now()
         canary = Canary(new_canary_id(), route.name, route.sender.name, route.mailbox.name, now, now, now)
-        verdict = Verdict(canary, Outcome.UNOBSERVED, now, stage=failure.stage, reason=failure.reason, detail=detail)
+        verdict = Verdict(
+            canary, Outcome.UNOBSERVED, now, stage=failure.stage, reason=failure.reason, detail=failure.detail
+        )
         self.bus.publish(Judged(verdict))
         return canary.id
 
@@ -127,15 +157,29 @@ class OneShot:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    async def _clean_up(self) -> None:
-        """Gives what was sent a little time to arrive, so that it can be removed; a second signal ends at once."""
-        for number in SIGNALS:
-            asyncio.get_running_loop().remove_signal_handler(number)
-        if self._verdicts:
-            await asyncio.wait(self._verdicts, timeout=CLEAN_UP)
+    async def _let_arrive(self) -> None:
+        """Gives what was sent a little time to arrive, so that it can be removed."""
+        self._check_under_way()
+        try:
+            async with asyncio.timeout(CLEAN_UP):
+                await self._nothing_under_way.wait()
+        except TimeoutError:
+            return
 
-    def _note_mailbox(self, event: Event) -> None:
-        if isinstance(event, MailboxDown):
-            self._down[event.mailbox] = event
-        elif isinstance(event, MailboxUp):
-            self._down.pop(event.mailbox, None)
+    def _note(self, event: Event) -> None:
+        match event:
+            case MailboxDown(mailbox):
+                self._down[mailbox] = event
+            case MailboxUp(mailbox):
+                self._down.pop(mailbox, None)
+            case AttemptBegun(canary):
+                self._under_way.add(canary.id)
+            case AttemptEnded(canary, attempt) if attempt.dot_sent is None:
+                self._under_way.discard(canary.id)
+            case Judged(verdict):
+                self._under_way.discard(verdict.canary.id)
+        self._check_under_way()
+
+    def _check_under_way(self) -> None:
+        if self._interrupted.is_set() and not self._under_way:
+            self._nothing_under_way.set()

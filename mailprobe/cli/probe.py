@@ -11,7 +11,8 @@ from typing import Any, Final, NoReturn
 import click
 
 from mailprobe.auth.canary_key import canary_key
-from mailprobe.cli.show import Format, show
+from mailprobe.cli.show import Format, Wanted, show
+from mailprobe.cli.verdicts import Status
 from mailprobe.clock import SystemClock
 from mailprobe.errors import ConfigurationError
 from mailprobe.message import Key
@@ -97,31 +98,23 @@ def probe(
             files = {"smtp": smtp_password_file, "imap": imap_password_file}
             plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
             key, agent = Key.generate(), "probe"
-        status = _run(plan, key, agent, Format.chosen(format_), timeout, warning, keep=keep, transcript=transcript)
+        status = _run(plan, key, agent, Wanted(Format.chosen(format_), timeout, warning, transcript), keep=keep)
     except ConfigurationError as error:
         _fail(error)
+    except KeyboardInterrupt:
+        status = Status.UNKNOWN
     sys.exit(status)
 
 
-def _run(
-    plan: Plan,
-    key: Key,
-    agent: str,
-    format_: Format,
-    timeout: float,
-    warning: float | None,
-    *,
-    keep: bool,
-    transcript: bool,
-) -> int:
+def _run(plan: Plan, key: Key, agent: str, wanted: Wanted, *, keep: bool) -> int:
     from mailprobe.cli.loops import runner
     from mailprobe.cli.oneshot import OneShot, shaped
 
     clock = SystemClock()
-    plan = shaped(plan, plan.routes, timeout, keep=keep)
+    plan = shaped(plan, plan.routes, wanted.timeout, keep=keep)
 
     async def run() -> int:
-        with show(format_, plan, clock, timeout=timeout, warning=warning, transcript=transcript) as display:
+        with show(wanted, plan, clock) as display:
             one_shot = OneShot(plan, key, agent, clock, display.event, display.stage_ended)
             return display.end(await one_shot.run())
 

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mailprobe.cli import verdicts, waterfall
+from mailprobe.cli.explain import Explanation, explain, place, seconds_text
 from mailprobe.cli.verdicts import Status
-from mailprobe.cli.waterfall import Bars, Line, seconds_text
+from mailprobe.cli.waterfall import Line, Paper
 from mailprobe.clock import Clock
-from mailprobe.errors import Stage, plain_text
-from mailprobe.events import AttemptBegun, CanaryOpened, DotSent, Event, Judged, MailboxDown, MailboxUp
-from mailprobe.model import Canary, StageTime
+from mailprobe.errors import ProbeFailure, Stage, plain_text
+from mailprobe.events import (
+    AttemptBegun,
+    AttemptEnded,
+    CanaryOpened,
+    DotSent,
+    Event,
+    Judged,
+    MailboxDown,
+    MailboxUp,
+    QuotaSeen,
+)
+from mailprobe.model import Canary, Outcome, StageTime
 from mailprobe.observe.history import Record
 from mailprobe.plan import Plan
 
 if TYPE_CHECKING:
     from mailprobe.cli.oneshot import Outcomes
+
+_NEARLY_FULL = 0.9
+"""Share of a mailbox's quota from which on it is worth a word where mail does not arrive."""
 
 
 class Format(StrEnum):
@@ -34,45 +49,76 @@ class Format(StrEnum):
     @classmethod
     def chosen(cls, name: str | None) -> Format:
         """The one asked for, else text for people and JSON for programs."""
-        return cls(name) if name else cls.TEXT if sys.stdout.isatty() else cls.JSON
+        return cls(name) if name else cls.TEXT if on_terminal() else cls.JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How a run's results are to be shown. `timeout` and `warning` in seconds."""
+
+    format: Format
+    timeout: float
+    warning: float | None = None
+    transcript: bool = False
 
 
 class Display:
     """Shows nothing while the run lasts; prints JSON or the Nagios line at its end."""
 
-    def __init__(
-        self, format_: Format, plan: Plan, clock: Clock, timeout: float, warning: float | None, transcript: bool
-    ) -> None:
-        self.format = format_
+    def __init__(self, wanted: Wanted, plan: Plan, clock: Clock) -> None:
+        self.wanted = wanted
         self.plan = plan
         self.clock = clock
-        self.timeout = timeout
-        self.warning = warning
-        self.transcript = transcript
+        self._down: dict[str, ProbeFailure] = {}
+        self._quota: dict[str, float] = {}
 
     def event(self, event: Event) -> None:
         """Takes in what happens."""
+        match event:
+            case MailboxUp(mailbox):
+                self._down.pop(mailbox, None)
+            case MailboxDown(mailbox, _, failure):
+                self._down[mailbox] = failure
+            case QuotaSeen(mailbox, used):
+                self._quota[mailbox] = used
 
     def stage_ended(self, canary: Canary, time: StageTime) -> None:
         """Takes in that a stage of a canary's attempt ended."""
 
     def end(self, outcomes: Outcomes) -> Status:
         """Prints what the run came to; the exit status."""
-        records = outcomes.records
-        if self.format is Format.NAGIOS:
-            print(verdicts.nagios(records, self.warning, self.timeout, interrupted=outcomes.interrupted))  # noqa: T201
+        if self.wanted.format is Format.NAGIOS:
+            explained = [(record, self.explain(record)) for record in outcomes.records]
+            wanted = self.wanted
+            print(verdicts.nagios(explained, wanted.warning, wanted.timeout, interrupted=outcomes.interrupted))  # noqa: T201
         else:
             from mailprobe.observe.document import results_document
 
-            document = results_document(records, self.clock, self.transcript)
+            document = results_document(outcomes.records, self.clock, self.wanted.transcript)
             print(json.dumps(document, indent=2, ensure_ascii=True))  # noqa: T201
+            self._complain(outcomes)
         return self.status(outcomes)
 
     def status(self, outcomes: Outcomes) -> Status:
         """The exit status of a run."""
         if outcomes.interrupted:
             return Status.UNKNOWN
-        return verdicts.worst(verdicts.status_of(record, self.warning) for record in outcomes.records)
+        return verdicts.worst(verdicts.status_of(record, self.wanted.warning) for record in outcomes.records)
+
+    def explain(self, record: Record) -> Explanation:
+        """What a canary came to, in words."""
+        mailbox = record.canary.mailbox
+        said = explain(record, self.plan.routes[record.canary.route], self.wanted.warning, self._down.get(mailbox))
+        used = self._quota.get(mailbox, 0.0)
+        if used < _NEARLY_FULL or record.verdict is None or record.verdict.outcome is not Outcome.OVERDUE:
+            return said
+        return Explanation(said.verdict, said.facts, f"The mailbox is {used:.0%} full. {said.advice}".strip())
+
+    def _complain(self, outcomes: Outcomes) -> None:
+        """Programs read the document; the people who look into their logs get a sentence about what is not well."""
+        for record in outcomes.records:
+            if verdicts.status_of(record, self.wanted.warning) is not Status.OK:
+                print(f"{record.canary.route}: {self.explain(record)}", file=sys.stderr)  # noqa: T201
 
 
 @dataclass(slots=True)
@@ -84,18 +130,25 @@ class _Progress:
     stages: dict[Stage, StageTime] = field(default_factory=dict)
     attempt: int = 0
     dot_sent: float | None = None
+    said: str = ""
+    retry_at: float | None = None
 
 
 class TextDisplay(Display):
     """Text; on a terminal the stages appear as they happen."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.bars = Bars.for_encoding(sys.stdout.encoding)
+    def __init__(self, wanted: Wanted, plan: Plan, clock: Clock) -> None:
+        super().__init__(wanted, plan, clock)
         self._progress: dict[str, _Progress] = {}
         self._notes: dict[str, str] = dict.fromkeys(self.plan.mailboxes, "logging in")
 
+    @property
+    def paper(self) -> Paper:
+        """What is written on, as wide as it is at the moment."""
+        return Paper.of(_encoding())
+
     def event(self, event: Event) -> None:
+        super().event(event)
         match event:
             case MailboxUp(mailbox):
                 self._notes.pop(mailbox, None)
@@ -104,10 +157,13 @@ class TextDisplay(Display):
             case CanaryOpened(canary):
                 self._progress[canary.id] = _Progress(canary, self.clock.now())
             case AttemptBegun(canary, number):
-                self._progress[canary.id].attempt = number
-                self._progress[canary.id].stages.clear()
-            case DotSent(canary, _, at):
+                self._progress[canary.id] = _Progress(canary, self.clock.now(), attempt=number)
+            case DotSent(canary, _, at) if canary.id in self._progress:
                 self._progress[canary.id].dot_sent = at
+            case AttemptEnded(canary, attempt, retry_at) if canary.id in self._progress and retry_at is not None:
+                said = attempt.last_reply
+                self._progress[canary.id].retry_at = retry_at
+                self._progress[canary.id].said = str(said.reply) if said else str(attempt.reason)
             case Judged(verdict):
                 self._progress.pop(verdict.canary.id, None)
 
@@ -117,17 +173,24 @@ class TextDisplay(Display):
 
     def now(self) -> Iterator[Line]:
         """What is going on, as lines."""
-        for mailbox, note in self._notes.items():
-            yield Line(f"mailbox {mailbox}: {note}"[: waterfall.WIDTH], "dim")
-        for progress in self._progress.values():
-            yield waterfall.head(progress.canary.route, progress.canary.sender, progress.canary.mailbox)
-            yield from waterfall.stages([*progress.stages.values()], self.bars)
-            yield Line(f"  {self._doing(progress)}", "dim")
+        paper = self.paper
+        # another thread draws: copies, since the loop's goes on
+        for mailbox, note in [*self._notes.items()]:
+            where = place(mailbox, self.plan.mailboxes[mailbox].endpoint)
+            yield Line(paper.cut(f"mailbox {where}: {note}"), "dim")
+        for progress in [*self._progress.values()]:
+            yield from waterfall.head(self.plan.routes[progress.canary.route], paper)
+            yield from waterfall.stages([*progress.stages.values()], paper)
+            yield Line(paper.cut(f"  {self._doing(progress)}"), "dim")
 
     def _doing(self, progress: _Progress) -> str:
+        now = self.clock.now()
+        if progress.retry_at is not None:
+            wait = max(0.0, progress.retry_at - now)
+            return f"attempt {progress.attempt + 1} in {wait:.0f} s; attempt {progress.attempt}: {progress.said}"
         if progress.dot_sent is None:
-            return f"attempt {progress.attempt}, {seconds_text(self.clock.now() - progress.begun)}"
-        return f"on its way, {seconds_text(self.clock.now() - progress.dot_sent)}"
+            return f"attempt {progress.attempt}, {seconds_text(now - progress.begun)}"
+        return f"on its way, {seconds_text(now - progress.dot_sent)}"
 
     def end(self, outcomes: Outcomes) -> Status:
         for line in self.result(outcomes):
@@ -136,36 +199,53 @@ class TextDisplay(Display):
 
     def result(self, outcomes: Outcomes) -> Iterator[Line]:
         """What the run came to, as lines."""
-        for record in outcomes.records:
+        for number, record in enumerate(outcomes.records):
+            if number:
+                yield Line("")
             yield from self._record(record)
-        if outcomes.interrupted:
-            yield Line("interrupted; what was sent and had arrived has been removed", "magenta")
+        if outcomes.interrupted and not outcomes.records:
+            yield Line("interrupted; nothing was sent", "magenta")
 
     def write(self, line: Line) -> None:
         """Prints a line."""
         print(line.text)  # noqa: T201
 
     def _record(self, record: Record) -> Iterator[Line]:
-        canary = record.canary
-        yield waterfall.head(canary.route, canary.sender, canary.mailbox)
-        yield from waterfall.way(record, self.bars)
-        if self.transcript:
-            for attempt in record.attempts:
-                for line in attempt.transcript:
-                    yield Line(f"  {line.seconds:8.3f} {line.direction} {line.text}", "dim")
+        paper = self.paper
+        yield from waterfall.head(self.plan.routes[record.canary.route], paper)
+        yield from waterfall.way(record, paper)
+        yield from waterfall.summary(record, self.explain(record), paper)
+        if self.wanted.transcript:
+            yield from _transcript(record)
+
+
+def on_terminal() -> bool:
+    """Whether standard output is there, and a person looks at it."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 @contextmanager
-def show(
-    format_: Format, plan: Plan, clock: Clock, *, timeout: float, warning: float | None, transcript: bool
-) -> Iterator[Display]:
+def show(wanted: Wanted, plan: Plan, clock: Clock) -> Iterator[Display]:
     """The display for a format, and for what standard output is."""
-    if format_ is not Format.TEXT:
-        yield Display(format_, plan, clock, timeout, warning, transcript)
-    elif not sys.stdout.isatty():
-        yield TextDisplay(format_, plan, clock, timeout, warning, transcript)
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a server's words in a terminal that cannot show them
+    if wanted.format is not Format.TEXT:
+        yield Display(wanted, plan, clock)
+    elif not on_terminal() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        yield TextDisplay(wanted, plan, clock)
     else:
         from mailprobe.cli.live import LiveDisplay
 
-        with LiveDisplay(format_, plan, clock, timeout, warning, transcript) as display:
+        with LiveDisplay(wanted, plan, clock) as display:
             yield display
+
+
+def _transcript(record: Record) -> Iterator[Line]:
+    for attempt in record.attempts:
+        yield Line(f"  transcript of attempt {attempt.number}", "dim")
+        for line in attempt.transcript:
+            yield Line(f"  {line.seconds:8.3f} {line.direction} {line.text}", "dim")
+
+
+def _encoding() -> str | None:
+    return sys.stdout.encoding if sys.stdout is not None else None

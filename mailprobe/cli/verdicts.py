@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-from mailprobe.cli.waterfall import seconds_text
-from mailprobe.errors import plain_text
+from mailprobe.cli.explain import Explanation
 from mailprobe.model import Outcome
 from mailprobe.observe.history import Record
 
@@ -53,31 +52,29 @@ def worst(statuses: Iterable[Status]) -> Status:
     return max(statuses, key=_RANK.index, default=Status.UNKNOWN)
 
 
-def nagios(records: Sequence[Record], warning: float | None, timeout: float, *, interrupted: bool) -> str:
-    """The plugin's output: one line with performance data, further routes on lines of their own."""
-    statuses = [status_of(record, warning) for record in records]
-    status = Status.UNKNOWN if interrupted else worst(statuses)
-    ranked = sorted(zip(statuses, records, strict=True), key=lambda pair: -_RANK.index(pair[0]))
-    said = [_said(record) for _, record in ranked] or ["interrupted" if interrupted else "no route was probed"]
-    figures = " ".join(_figures(record, warning, timeout) for record in records)
-    first = f"MAILPROBE {status.name} - {said[0]}"
-    return "\n".join([f"{first} | {figures}" if figures else first, *said[1:]])
+def nagios(
+    explained: Sequence[tuple[Record, Explanation]], warning: float | None, timeout: float, *, interrupted: bool
+) -> str:
+    """The plugin's output: a line with performance data; where there are several routes, one more for each."""
+    ranked = sorted(
+        ((status_of(record, warning), f"{record.canary.route}: {said}") for record, said in explained),
+        key=lambda pair: -_RANK.index(pair[0]),
+    )
+    status = Status.UNKNOWN if interrupted else worst(status for status, _ in ranked)
+    lines = [_without_bar(said) for _, said in ranked]
+    if not lines:
+        lines = ["interrupted" if interrupted else "no route was probed"]
+    elif len(lines) > 1:
+        good = sum(status is Status.OK for status, _ in ranked)
+        lines = [f"{good} of {len(ranked)} routes ok; {lines[0]}", *lines]
+    figures = " ".join(_figures(record, warning, timeout) for record, _ in explained)
+    first = f"MAILPROBE {status.name} - {lines[0]}" + (f" | {figures}" if figures else "")
+    return "\n".join([first, *lines[1:]])
 
 
-def _said(record: Record) -> str:
-    verdict = record.verdict
-    if verdict is None:
-        return f"{record.canary.route}: not judged"
-    words = f"{record.canary.route}: {verdict.outcome}"
-    if verdict.delivery_seconds is not None:
-        words += f" in {seconds_text(verdict.delivery_seconds)}"
-    if verdict.stage:
-        words += f" at {verdict.stage}"
-    if verdict.reason and verdict.reason != verdict.outcome.value:
-        words += f": {verdict.reason}"
-    told = str(verdict.reply.reply) if verdict.reply else verdict.detail
-    # a bar would begin the performance data
-    return plain_text(f"{words}: {told}" if told else words).replace("|", "/")
+def _without_bar(text: str) -> str:
+    """A bar would begin the performance data."""
+    return text.replace("|", "/")
 
 
 def _figures(record: Record, warning: float | None, timeout: float) -> str:

@@ -1,22 +1,31 @@
 """A canary's way as text: a line for each stage, with its time, what was said, and a bar where it stood in the whole.
 
-Pure: records in, lines out, at most 80 columns. Colours are the terminal's business; each line names its style.
+Pure: records in, lines out, as wide as they are asked to be. Colours are the terminal's business; each line names its
+style.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mailprobe.cli.explain import Explanation, place, seconds_text
 from mailprobe.errors import Stage, plain_text
 from mailprobe.model import Attempt, AttemptOutcome, Outcome, StageTime, Verdict
 from mailprobe.observe.history import Record
+from mailprobe.plan import Route
 
 WIDTH: Final = 80
+"""Columns where there is no terminal."""
+WIDEST: Final = 120
+"""Columns used of a wide terminal: longer lines are hard to read."""
 _BAR: Final = 24
 _NAME: Final = 12
 _TIME: Final = 9
+_ROOM_FOR_BARS: Final = 60
+"""Columns from which on there is room for bars."""
 
 STYLES: Final = {
     Outcome.DELIVERED: "green",
@@ -40,102 +49,94 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Bars:
-    """The characters that bars are made of."""
+class Paper:
+    """What is written on: its width in columns, and the characters that it can show for bars."""
 
+    width: int = WIDTH
     full: str = "━"
     dot: str = "·"
 
     @classmethod
-    def for_encoding(cls, encoding: str | None) -> Bars:
-        """What a terminal with this encoding can show."""
+    def of(cls, encoding: str | None, width: int = WIDTH) -> Paper:
+        """A terminal or file with this encoding."""
+        width = min(width, WIDEST)
         try:
             "━·".encode(encoding or "ascii")
         except (UnicodeEncodeError, LookupError):
-            return cls("=", ".")
-        return cls()
+            return cls(width, "=", ".")
+        return cls(width)
+
+    def cut(self, text: str) -> str:
+        """The text, no longer than a line."""
+        return text if len(text) <= self.width else text[: self.width - 3] + "..."
+
+    def wrapped(self, text: str, indent: str, style: str = "") -> Iterator[Line]:
+        """The text on as many lines as it needs."""
+        room = max(self.width, len(indent) + 20)
+        for line in textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False):
+            yield Line(line, style)
 
 
-def seconds_text(seconds: float) -> str:
-    """A duration for people: `0.3 ms`, `214 ms`, `1.25 s`, `4 min 10 s`."""
-    if seconds < 0.0995:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.0f} ms"
-    if seconds < 99.95:
-        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+def head(route: Route, paper: Paper) -> Iterator[Line]:
+    """What stands above a canary's way."""
+    sender = place(route.sender.name, route.sender.endpoint)
+    mailbox = place(route.mailbox.name, route.mailbox.endpoint)
+    return paper.wrapped(f"{route.name}: from {sender} to {mailbox}", "", "bold")
 
 
-def head(route: str, sender: str, mailbox: str, width: int = WIDTH) -> Line:
-    """The line above a canary's way."""
-    return Line(_cut(f"{route}: from {sender} to {mailbox}", width), "bold")
-
-
-def way(record: Record, bars: Bars, width: int = WIDTH) -> Iterator[Line]:
-    """All stages of a judged canary, and what it came to."""
+def way(record: Record, paper: Paper) -> Iterator[Line]:
+    """All stages of a canary's attempts, and its way to the mailbox."""
+    verdict = record.verdict
     total = sum(time.seconds for attempt in record.attempts for time in attempt.stages)
-    verdict = record.verdict
     total += (verdict.transit_seconds or 0.0) if verdict else 0.0
-    scale = _Scale(total or 1.0, bars)
+    scale = _Scale(total, paper)
     for attempt in record.attempts:
-        yield from _attempt(attempt, scale, width, numbered=len(record.attempts) > 1)
+        yield from _attempt(attempt, scale, paper, numbered=len(record.attempts) > 1)
     if record.sighting and verdict:
-        yield _transit(record, verdict, scale, width)
-    yield from summary(record, width)
+        yield _transit(record.sighting.folder, verdict, scale, paper)
 
 
-def stages(times: Sequence[StageTime], bars: Bars, width: int = WIDTH) -> Iterator[Line]:
+def stages(times: Sequence[StageTime], paper: Paper) -> Iterator[Line]:
     """The stages of an attempt that is not over yet."""
-    scale = _Scale(sum(time.seconds for time in times) or 1.0, bars)
+    scale = _Scale(sum(time.seconds for time in times), paper)
     for time in times:
-        yield Line(_row(time.stage, time.seconds, scale.next(time.seconds), "", width))
+        yield Line(_row(time.stage, seconds_text(time.seconds), scale.next(time.seconds), "", paper))
 
 
-def summary(record: Record, width: int = WIDTH) -> Iterator[Line]:
-    """What a canary came to, in a line or two."""
-    verdict = record.verdict
-    if verdict is None:
-        yield Line("  not judged: interrupted", "magenta")
-        return
-    style = STYLES[verdict.outcome]
-    for text in _wrapped(_verdict_text(verdict, record), width - 2):
-        yield Line(f"  {text}", style)
-    facts = _facts(record)
-    if facts:
-        yield Line(_cut(f"  {facts}", width), "dim")
+def summary(record: Record, explanation: Explanation, paper: Paper) -> Iterator[Line]:
+    """What a canary came to, who said what, and what would be right."""
+    style = STYLES[record.verdict.outcome] if record.verdict else "magenta"
+    yield from paper.wrapped(explanation.verdict, "  ", style)
+    yield from paper.wrapped(explanation.facts, "    ", style)
+    yield from paper.wrapped(explanation.advice, "    ")
+    yield from paper.wrapped(_facts(record), "  ", "dim")
 
 
 class _Scale:
     """Places each duration after the one before, on a bar as long as all of them."""
 
-    def __init__(self, total: float, bars: Bars) -> None:
-        self._total = total
-        self._bars = bars
+    def __init__(self, total: float, paper: Paper) -> None:
+        self._total = total or 1.0
+        self._paper = paper
         self._gone = 0.0
 
     def next(self, seconds: float) -> str:
         begin = round(self._gone / self._total * _BAR)
         self._gone = min(self._gone + seconds, self._total)
         end = round(self._gone / self._total * _BAR)
-        mark = self._bars.full * (end - begin) or self._bars.dot
+        mark = self._paper.full * (end - begin) or self._paper.dot
         return (" " * min(begin, _BAR - 1) + mark)[:_BAR]
 
 
-def _attempt(attempt: Attempt, scale: _Scale, width: int, *, numbered: bool) -> Iterator[Line]:
+def _attempt(attempt: Attempt, scale: _Scale, paper: Paper, *, numbered: bool) -> Iterator[Line]:
     if numbered:
         yield Line(f"  attempt {attempt.number}", "dim")
-    said = {reply.stage: reply.reply for reply in attempt.replies}
+    refusals = {said.stage: str(said.reply) for said in attempt.replies if said.reply.is_refusal}
     for time in attempt.stages:
-        refused = time.stage in said and said[time.stage].is_refusal
-        failed = time.stage == attempt.stage
-        note = _note(time.stage, attempt)
-        if refused:
-            note = str(said[time.stage])
-        elif failed:
-            note = str(attempt.reason)
-        text = _row(time.stage, time.seconds, scale.next(time.seconds), note, width)
-        yield Line(text, "red" if refused or failed else "")
+        failed = time.stage in refusals or time.stage == attempt.stage
+        note = refusals.get(time.stage) or (str(attempt.reason) if failed else _note(time.stage, attempt))
+        text = _row(time.stage, seconds_text(time.seconds), scale.next(time.seconds), note, paper)
+        yield Line(text, "red" if failed else "")
 
 
 def _note(stage: Stage, attempt: Attempt) -> str:
@@ -148,37 +149,22 @@ def _note(stage: Stage, attempt: Attempt) -> str:
     return ""
 
 
-def _transit(record: Record, verdict: Verdict, scale: _Scale, width: int) -> Line:
-    folder = plain_text(record.sighting.folder) if record.sighting else ""
-    if verdict.transit_seconds is None:
-        return Line(_cut(f"  {Stage.TRANSIT:<{_NAME}}{'unknown':>{_TIME}}  {' ' * _BAR}  {folder}", width))
-    error = verdict.transit_error_seconds
-    note = f"in {folder}" + (f", known to {seconds_text(error)}" if error else "")
-    if verdict.upper_bound:
-        note = f"in {folder}, at most this long"
-    bar = scale.next(verdict.transit_seconds)
+def _transit(folder: str, verdict: Verdict, scale: _Scale, paper: Paper) -> Line:
     style = STYLES[verdict.outcome] if verdict.outcome is not Outcome.DELIVERED else ""
-    return Line(_row(Stage.TRANSIT, verdict.transit_seconds, bar, note, width), style)
+    note = f"in {plain_text(folder)}"
+    if verdict.transit_seconds is None:
+        return Line(_row(Stage.TRANSIT, "unknown", "", note, paper), style)
+    if verdict.upper_bound:
+        note += ", at most so long"
+    elif verdict.transit_error_seconds:
+        note += f", to within {seconds_text(verdict.transit_error_seconds)}"
+    taken = seconds_text(verdict.transit_seconds)
+    return Line(_row(Stage.TRANSIT, taken, scale.next(verdict.transit_seconds), note, paper), style)
 
 
-def _row(stage: Stage, seconds: float, bar: str, note: str, width: int) -> str:
-    return _cut(f"  {stage:<{_NAME}}{seconds_text(seconds):>{_TIME}}  {bar:<{_BAR}}  {note}".rstrip(), width)
-
-
-def _verdict_text(verdict: Verdict, record: Record) -> str:
-    words = str(verdict.outcome)
-    if verdict.delivery_seconds is not None:
-        words += f" in {seconds_text(verdict.delivery_seconds)}"
-    if verdict.outcome is Outcome.JUNKED and record.sighting:
-        words += f", in folder {record.sighting.folder}"
-    if verdict.retried and verdict.outcome in (Outcome.DELIVERED, Outcome.JUNKED):
-        words += f", at attempt {verdict.attempts}"
-    if verdict.stage:
-        words += f" at {verdict.stage}"
-    if verdict.reason and verdict.reason != verdict.outcome.value:
-        words += f": {verdict.reason}"
-    told = str(verdict.reply.reply) if verdict.reply else verdict.detail
-    return plain_text(f"{words}: {told}" if told else words)
+def _row(stage: Stage, taken: str, bar: str, note: str, paper: Paper) -> str:
+    bar = f"  {bar:<{_BAR}}" if paper.width >= _ROOM_FOR_BARS else ""
+    return paper.cut(f"  {stage:<{_NAME}}{taken:>{_TIME}}{bar}  {note}".rstrip())
 
 
 def _facts(record: Record) -> str:
@@ -187,17 +173,3 @@ def _facts(record: Record) -> str:
     if tls and tls.not_after:
         facts.append(f"certificate valid until {tls.not_after:%Y-%m-%d}" + ("" if tls.verified else ", NOT verified"))
     return "; ".join(facts)
-
-
-def _wrapped(text: str, width: int) -> Iterable[str]:
-    lines = [""]
-    for word in text.split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("  " + word)
-        else:
-            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
-    return (_cut(line, width) for line in lines[:6])
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
