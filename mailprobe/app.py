@@ -163,9 +163,6 @@ class Agent:
         for mark in restored.watermarks:
             watermarks.setdefault(mark.mailbox, {})[mark.folder] = Watermark(mark.uidvalidity, mark.uidnext)
         await self.crew.begin(self.configuration.plan, restored.canaries, watermarks)
-        for canary in restored.canaries:
-            if canary.outcome is None:
-                self.metrics.expect(canary.canary)
         self.bus.publish(ConfigReloaded(self.clock.now()))
         self.supervisor.start("loop-lag", self._measure_lag)
         LOG.info(

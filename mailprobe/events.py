@@ -21,6 +21,13 @@ class CanaryOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryRestored:
+    """A canary that an earlier process opened is in flight again; published before anything else is said of it."""
+
+    canary: Canary
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptBegun:
     """An SMTP transaction begins."""
 
@@ -209,6 +216,7 @@ class RoutesChanged:
 
 Event = (
     CanaryOpened
+    | CanaryRestored
     | AttemptBegun
     | DotSent
     | AttemptEnded

@@ -19,6 +19,7 @@ from mailprobe.events import (
     BounceReceived,
     CanaryLost,
     CanaryOpened,
+    CanaryRestored,
     CanarySighted,
     Event,
     Judged,
@@ -88,6 +89,8 @@ class History:
         match event:
             case CanaryOpened(canary):
                 self._routes.setdefault(canary.route, _RouteHistory())
+                self._records.setdefault(canary.id, Record(canary))
+            case CanaryRestored(canary) if canary.route in self._routes:
                 self._records.setdefault(canary.id, Record(canary))
             case AttemptEnded(canary, attempt):
                 self._attempted(canary, attempt)

@@ -20,6 +20,7 @@ from mailprobe.events import (
     AttemptEnded,
     CanaryLost,
     CanaryOpened,
+    CanaryRestored,
     CanarySighted,
     CertificateSeen,
     ConfigReloaded,
@@ -73,7 +74,8 @@ class Metrics:
         self._shown: dict[str, RouteState] = {}
         self._tasks: set[str] = set()
         self._handlers: dict[type, Callable[[Any], None]] = {
-            CanaryOpened: lambda event: self.expect(event.canary),
+            CanaryOpened: lambda event: self._expect(event.canary),
+            CanaryRestored: lambda event: self._expect(event.canary),
             AttemptBegun: self._attempt_begun,
             DotSent: lambda event: self._count(event.canary, families.SENT),
             AttemptEnded: lambda event: self._attempt_ended(event.canary, event.attempt),
@@ -182,8 +184,7 @@ class Metrics:
         if series := self._routes.get(canary.route):
             series.add(family, *labels)
 
-    def expect(self, canary: Canary) -> None:
-        """A canary without a verdict is in flight; for those of an earlier process, of which no event tells."""
+    def _expect(self, canary: Canary) -> None:
         if series := self._routes.get(canary.route):
             waiting = self._in_flight.setdefault(canary.route, {})
             waiting[canary.id] = canary.opened

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from mailprobe.clock import Clock
 from mailprobe.errors import Reason
-from mailprobe.events import Event, Judged, Publish
+from mailprobe.events import CanaryRestored, Event, Judged, Publish
 from mailprobe.model import Attempt, Bounce, Canary, RestoredCanary, Scan, Sighting, Verdict
 from mailprobe.probe.ledger import Ledger
 
@@ -79,6 +79,8 @@ class Judge:
 
     def restore(self, canaries: Iterable[RestoredCanary]) -> None:
         """Takes over the canaries of an earlier process; to be called before anything else."""
+        canaries = tuple(canaries)
+        self.publish(CanaryRestored(earlier.canary) for earlier in canaries if earlier.outcome is None)
         self.publish(self.ledger.restore(canaries, self.clock.now()))
 
     async def run(self) -> None:

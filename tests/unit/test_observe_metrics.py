@@ -11,6 +11,7 @@ from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.events import (
     ArrivedLate,
     CanaryLost,
+    CanaryRestored,
     CertificateSeen,
     ConfigReloaded,
     DuplicateSighted,
@@ -268,7 +269,7 @@ async def test_in_flight_and_its_age() -> None:
 def test_a_canary_of_an_earlier_process_is_in_flight() -> None:
     watch = Watch()
     canary = watch.canary()
-    watch.metrics.expect(canary)
+    watch.publish(CanaryRestored(canary))
     assert values(watch, "mailprobe_in_flight") == {(): 1}
     watch.judged(canary, Outcome.UNOBSERVED)
     assert values(watch, "mailprobe_in_flight") == {(): 0}
