@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from mailprobe.clock import Clock, instant_of
+from mailprobe.errors import Reason, Stage
 from mailprobe.model import AttemptOutcome, Canary, Outcome, RestoredAttempt, RestoredCanary
 from mailprobe.observe.journal_rows import Watermark
 
@@ -117,7 +118,9 @@ def _restored(
 ) -> RestoredCanary:
     canary = Canary(id, route, sender, mailbox, *(instant_of(clock, wall) for wall in (opened, deadline, late_until)))
     attempts = database.execute(
-        "SELECT number, begun, outcome, dot_sent, retry_at FROM attempt WHERE canary = ? ORDER BY number", (key,)
+        "SELECT number, begun, outcome, dot_sent, retry_at, stage, reason, detail FROM attempt WHERE canary = ? "
+        "ORDER BY number",
+        (key,),
     )
     sightings = database.execute("SELECT folder, uidvalidity, uid FROM sighting WHERE canary = ?", (key,))
     return RestoredCanary(
@@ -129,8 +132,11 @@ def _restored(
                 None if ended_as is None else AttemptOutcome(ended_as),
                 None if dot_sent is None else instant_of(clock, dot_sent),
                 None if retry_at is None else instant_of(clock, retry_at),
+                None if stage is None else Stage(stage),
+                None if reason is None else Reason(reason),
+                detail or "",
             )
-            for number, begun, ended_as, dot_sent, retry_at in attempts
+            for number, begun, ended_as, dot_sent, retry_at, stage, reason, detail in attempts
         ),
         tuple(sightings),
         None if outcome is None else Outcome(outcome),
