@@ -75,6 +75,7 @@ class AgentProcess:
         self.log_file = directory / "agent.log"
         self.settings: Settings = {}
         self.process: subprocess.Popen[bytes] | None = None
+        self._log_begin = 0
 
     def configure(self, **sections: Settings) -> None:
         """Writes the file; sections that are not named stay as they were."""
@@ -95,6 +96,7 @@ class AgentProcess:
         without_uvloop = "import sys; sys.modules['uvloop'] = None; from mailprobe.cli import main; main()"
         program = ["-m", "mailprobe"] if loop == "uvloop" else ["-c", without_uvloop]
         with self.log_file.open("ab") as log:
+            self._log_begin = log.tell()
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig=KILL", sys.executable, *program, "-v", "run", "-c", str(self.file)],
                 stdin=subprocess.DEVNULL,
@@ -107,6 +109,17 @@ class AgentProcess:
     def wait_ready(self, within: float = 20.0) -> None:
         """Until every mailbox was looked at or is known to be down."""
         self.until(lambda: self.get("/-/ready")[0] == 200, within, "the agent to be ready")
+
+    def wait_probing(self, within: float = 20.0) -> None:
+        """Until it has begun to probe; nobody has looked into a mailbox yet."""
+        self.until(lambda: b"mailprobe.app: probing" in self._log_since_start(), within, "the agent to begin")
+
+    def outlives(self, seconds: float) -> bool:
+        """Waits so long; whether it still runs then."""
+        assert self.process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.process.poll() is None
 
     def kill(self) -> None:
         """SIGKILL: not one instruction more."""
@@ -152,6 +165,11 @@ class AgentProcess:
     def log(self) -> str:
         """All that it and its predecessors have logged."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def _log_since_start(self) -> bytes:
+        with self.log_file.open("rb") as log:
+            log.seek(self._log_begin)
+            return log.read()
 
     # ---- HTTP
 

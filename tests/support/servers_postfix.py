@@ -44,6 +44,7 @@ class Postfix:
     expiring_port (5 days left), expired_port, wrongname_port, unknown_ca_port   submission with such a certificate
     greylist_port    submission behind greylisting: 450 4.7.1 for GREYLIST_SECONDS after the first try
     throttled_port   421 4.7.0 at connect from the third connection in a minute on
+    slow_dot_port    submission that answers the final dot 1 s late, whether or not anybody waits for it
 
     Recipient details: +tempfail 451, +grey 450, +full 452, +nouser 550, +policy 554, +throttle 421 and close (all at
     RCPT); +datafail 451 at DATA; accepted and then: +hold (until `release()`), +slow (one in 20 s), +dead and +defer
@@ -61,6 +62,7 @@ class Postfix:
     unknown_ca_port: int
     greylist_port: int
     throttled_port: int
+    slow_dot_port: int
 
     def __init__(self, directory: Path, dovecot: Dovecot) -> None:
         for name, port in zip(_PORTS, free_ports(len(_PORTS)), strict=True):
