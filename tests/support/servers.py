@@ -58,12 +58,20 @@ def require_programs(server: str, programs: Sequence[str], packages: str) -> Non
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
     """A directory that daemons of other users can enter, short enough for Unix sockets below it; removed at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="mailprobe-", dir="/tmp"))
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=f"mailprobe-tests-{os.getpid()}-", dir="/tmp"))
     directory.chmod(0o755)
     try:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what killed test processes left behind."""
+    for left in Path("/tmp").glob("mailprobe-tests-*-*"):
+        if left.stat().st_uid == os.geteuid() and not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:
@@ -103,22 +111,32 @@ class Daemon:
     output: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    _guard: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # dies with the test process, however that ends
-        command = ["setpriv", "--pdeathsig=KILL", *self.command]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                command,
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env={**ENVIRONMENT, **self.environment},
                 start_new_session=True,
             )
+        # the guard's input ends with the test process, however that ends
+        self._guard = subprocess.Popen(
+            ["sh", "-c", f"read -r _; kill -9 -{self.process.pid}"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def kill(self) -> None:
         """End the whole group at once; the ports are free when this returns."""
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)

@@ -179,7 +179,7 @@ def _version() -> str:
 def running_dovecot(directory: Path, certificates: Path) -> Iterator[Dovecot]:
     """Dovecot in `directory`, killed at the end. Skips where it cannot run."""
     packages = "dovecot-imapd dovecot-lmtpd dovecot-sieve"
-    require_programs("dovecot", ["dovecot", "doveadm", "sievec", "setpriv"], packages)
+    require_programs("dovecot", ["dovecot", "doveadm", "sievec"], packages)
     require_root("dovecot")
     dovecot = Dovecot(directory, certificates)
     try:

@@ -204,7 +204,7 @@ def _until(condition: Callable[[], bool], within: float = 10.0) -> None:
 @contextlib.contextmanager
 def running_postfix(directory: Path, dovecot: Dovecot) -> Iterator[Postfix]:
     """Postfix in `directory`, killed at the end. Skips where it cannot run."""
-    require_programs("postfix", ["postfix", "postsuper", "setpriv"], "postfix")
+    require_programs("postfix", ["postfix", "postsuper"], "postfix")
     require_root("postfix")
     postfix = Postfix(directory, dovecot)
     try:
