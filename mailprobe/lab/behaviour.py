@@ -1,8 +1,7 @@
 """Where somebody may decide that the embedded servers misbehave, and how.
 
 At every moment of a mail's life the servers ask a `Behaviour` what is to happen. To be late it simply takes its
-time; to interfere it answers. The words are those in which outages are described (`dns`, which is not the servers'
-business, apart).
+time; to interfere it answers. The words are those in which outages are described.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from typing import Protocol
 class Moment(StrEnum):
     """When a behaviour is asked."""
 
+    DNS = "dns"
+    """A query: of the lab's DNS server alone. `Say` is a response code, `Drop` silence."""
     CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "ehlo"
@@ -46,7 +47,10 @@ class Credential(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Whom a moment concerns, as far as is known by then. `connection` counts all connections of a lab."""
+    """Whom a moment concerns, as far as is known by then.
+
+    `connection` counts all connections of a lab; at `dns` it counts the attempts of which a query may be a part.
+    """
 
     connection: int
     server: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime
 from itertools import islice, takewhile
@@ -48,8 +49,15 @@ _REMEMBERED_REMOVALS = 10_000
 class Mailboxes:
     """All users' folders, in memory, and the server that shows them."""
 
-    def __init__(self, users: Mapping[str, str], behaviour: Behaviour, certificate: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        users: Mapping[str, str],
+        behaviour: Behaviour,
+        certificate: ssl.SSLContext,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._behaviour = behaviour
+        self._wall = wall
         self._config = _Config(certificate)
         self._login = Login(self._config)
         for user, password in users.items():
@@ -64,7 +72,8 @@ class Mailboxes:
     async def deliver(self, user: str, message: bytes, folder: str = INBOX) -> None:
         """Put a message (CRLF) into a folder; sessions see it at once. Raises KeyError for an unknown one."""
         mailbox = await self._config.set_cache[user][0].get_mailbox(folder)
-        await mailbox.append(AppendMessage(message, datetime.now(UTC), frozenset()), recent=True)
+        received = datetime.fromtimestamp(self._wall(), UTC)
+        await mailbox.append(AppendMessage(message, received, frozenset()), recent=True)
 
     async def count(self, user: str, folder: str = INBOX) -> int:
         """How many messages are in a folder now."""

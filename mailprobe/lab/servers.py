@@ -12,7 +12,8 @@ import contextlib
 import logging
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -30,6 +31,7 @@ from mailprobe.lab.behaviour import (
     Moment,
 )
 from mailprobe.lab.certificates import LAB_NAMES, Authority, CertificateFiles
+from mailprobe.lab.dns import DnsServer, Zones, usual_records
 from mailprobe.lab.doors import Doors
 from mailprobe.lab.imap import INBOX, JUNK, Mailboxes
 from mailprobe.lab.notices import failure_notice
@@ -43,6 +45,7 @@ class Lab:
     mx_port           as an MX: no AUTH, optional STARTTLS
     submission_port   STARTTLS and AUTH required; submissions_port: the same over implicit TLS
     imap_port         STARTTLS offered; imaps_port: implicit TLS
+    dns_port          UDP and TCP; `zones` has the MX of every user's domain, and may be changed
     """
 
     ca_file: Path
@@ -52,6 +55,8 @@ class Lab:
     imap_port: int
     imaps_port: int
     mailboxes: Mailboxes
+    dns_port: int
+    zones: Zones
 
     async def deliver(self, user: str, message: bytes, folder: str = INBOX) -> None:
         """Put a message (CRLF) into a user's folder past SMTP; sessions see it at once."""
@@ -61,11 +66,19 @@ class Lab:
 class Post:
     """From acceptance to the mailbox: what an MTA's queue and delivery agent do."""
 
-    def __init__(self, doors: Doors, mailboxes: Mailboxes, users: Mapping[str, str], behaviour: Behaviour) -> None:
+    def __init__(
+        self,
+        doors: Doors,
+        mailboxes: Mailboxes,
+        users: Mapping[str, str],
+        behaviour: Behaviour,
+        wall: Callable[[], float],
+    ) -> None:
         self._doors = doors
         self._mailboxes = mailboxes
         self._users = users
         self._behaviour = behaviour
+        self._wall = wall
 
     def accept(self, context: Context, queue_id: str, recipients: tuple[str, ...], content: bytes) -> None:
         """Answer for a mail from now on."""
@@ -82,7 +95,8 @@ class Post:
         if isinstance(answer, Lose):
             return
         folder = JUNK if isinstance(answer, Junk) else INBOX
-        await self._mailboxes.deliver(user_of(context.recipient or ""), trace(context, queue_id) + content, folder)
+        header = trace(context, queue_id, self._wall())
+        await self._mailboxes.deliver(user_of(context.recipient or ""), header + content, folder)
 
     async def _bounce(self, context: Context, reply: str, content: bytes) -> None:
         sender = user_of(context.sender or "")
@@ -91,23 +105,28 @@ class Post:
             await self._mailboxes.deliver(sender, notice)
 
 
-def trace(context: Context, queue_id: str) -> bytes:
+def trace(context: Context, queue_id: str, wall: float) -> bytes:
     """The trace header that the receiving server puts on top (RFC 5321 4.4)."""
     lines = (
         f"Return-Path: <{context.sender or ''}>",
         f"Received: from [{context.peer}] by {HOST_NAME} (mailprobe lab) with ESMTP id {queue_id}",
-        f"\tfor <{context.recipient}>; {format_datetime(datetime.now(UTC))}",
+        f"\tfor <{context.recipient}>; {format_datetime(datetime.fromtimestamp(wall, UTC))}",
     )
     return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 @contextlib.asynccontextmanager
 async def lab(
-    users: Mapping[str, str], *, behaviour: Behaviour | None = None, directory: Path | None = None
+    users: Mapping[str, str],
+    *,
+    behaviour: Behaviour | None = None,
+    directory: Path | None = None,
+    wall: Callable[[], float] = time.time,
 ) -> AsyncIterator[Lab]:
     """Run the servers on free ports of loopback until the block ends. `users`: address -> password.
 
-    Certificates go to `directory`, or to a temporary one that goes with the servers.
+    Certificates go to `directory`, or to a temporary one that goes with the servers. `wall`: Unix seconds for the
+    times that the servers write down.
     """
     behaviour = behaviour or Flawless()
     # each says a lot about every line that it reads
@@ -117,10 +136,11 @@ async def lab(
         place = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailprobe-")))
         authority, certificates = _certificates(place)
         doors = Doors(behaviour, certificates)
-        mailboxes = Mailboxes(users, behaviour, certificates[Credential.GOOD])
+        mailboxes = Mailboxes(users, behaviour, certificates[Credential.GOOD], wall)
         await mailboxes.create(JUNK)
-        post = Post(doors, mailboxes, users, behaviour)
+        post = Post(doors, mailboxes, users, behaviour, wall)
         smtp = Submissions(users, behaviour, certificates, post.accept)
+        zones = Zones(usual_records({user.rpartition("@")[2] for user in users}, HOST_NAME))
         as_mx = partial(smtp.serve, login_required=False)
         as_submission = partial(smtp.serve, login_required=True)
         try:
@@ -132,6 +152,8 @@ async def lab(
                 imap_port=doors.open("imap", mailboxes.serve, moment=Moment.IMAP_CONNECT, implicit_tls=False),
                 imaps_port=doors.open("imaps", mailboxes.serve, moment=Moment.IMAP_CONNECT, implicit_tls=True),
                 mailboxes=mailboxes,
+                dns_port=DnsServer(zones, behaviour).open(doors),
+                zones=zones,
             )
         finally:
             await doors.close()
