@@ -119,7 +119,9 @@ def _seconds(*choices: float, upto: int) -> st.SearchStrategy[float]:
 def _tries(last: bool) -> st.SearchStrategy[Try]:
     refused = [AttemptOutcome.DEFERRED, AttemptOutcome.UNSENT]
     ended = [AttemptOutcome.ACCEPTED] * 4 + [AttemptOutcome.IN_DOUBT] * 2 + [AttemptOutcome.REJECTED, *refused]
-    copies = st.lists(st.builds(Copy, _seconds(0.0, 0.25, 29.75, 30, upto=200), st.booleans()), max_size=3)
+    copies = st.lists(
+        st.builds(Copy, _seconds(0.0, 0.25, 29.75, 30.0, 32.0, 35.0, upto=120), st.booleans()), max_size=3
+    )
     return st.builds(
         lambda dot, reply, outcome, sent, pause: Try(
             dot, None if reply is None else reply + (dot or 0.0), outcome, tuple(sent) if dot is not None else (), pause

@@ -254,6 +254,27 @@ def test_a_scan_before_the_reply_is_evidence_after_it(ledger: Ledger) -> None:
     assert ledger.scanned(Scan("box", 403.0, 404.0)) == (), "nor does a scan before late_until say lost"
 
 
+def test_a_canary_that_comes_due_while_a_scan_runs_waits_for_the_next(ledger: Ledger) -> None:
+    accept(ledger)
+    assert ledger.wanted_scans(400.0) == {"box"}
+    assert ledger.scanned(Scan("box", 399.9, 402.0)) == ()
+    assert ledger.wanted_scans(402.0) == {"box"}
+    assert kinds(ledger.scanned(Scan("box", 402.0, 403.0))) == [Judged]
+    ledger.wanted_scans(4000.0)
+    assert ledger.scanned(Scan("box", 3999.9, 4002.0)) == (), "not lost either"
+    assert ledger.wanted_scans(4002.0) == {"box"}
+
+
+def test_handed_in_after_the_scan_that_missed_it_is_overdue_and_not_lost(ledger: Ledger) -> None:
+    ledger.attempt_begun("c", 1, 101.0)
+    ledger.scanned(Scan("box", 400.0, 401.0))
+    ledger.dot_sent("c", 1, 401.5)
+    events = ledger.attempt_ended("c", attempt(AttemptOutcome.ACCEPTED, dot_sent=401.5, ended=402.0), None)
+    assert verdict_in(events).outcome is Outcome.OVERDUE
+    assert ledger.scanned(Scan("box", 403.0, 404.0)) == ()
+    assert late_in(ledger.sighted(seen(405.0), 405.0)).transit_seconds == 3.5
+
+
 def test_overdue_then_late(ledger: Ledger) -> None:
     accept(ledger)
     ledger.scanned(Scan("box", 400.0, 401.0))
@@ -262,6 +283,7 @@ def test_overdue_then_late(ledger: Ledger) -> None:
     late = late_in(events)
     assert (late.after, late.at, late.transit_seconds) == (Outcome.OVERDUE, 500.1, 398.0)
     assert (late.transit_error_seconds, late.upper_bound) == (0.5, False)
+    assert ledger.wanted_scans(4000.0) == frozenset(), "it is not missing any more"
     assert ledger.scanned(Scan("box", 4000.0, 4001.0)) == ()
     assert ledger.tick(4000.0) == (CanaryForgotten(CANARY, 4000.0),)
 
@@ -276,6 +298,15 @@ def test_overdue_then_lost(ledger: Ledger) -> None:
     assert events == (CanaryLost(CANARY, 4001.0), CanaryForgotten(CANARY, 4001.0))
     assert ledger.wanted_scans(4001.0) == frozenset()
     assert ledger.sighted(seen(4002.0), 4002.0) == ()
+
+
+def test_late_at_the_last_moment_needs_no_scan_any_more(ledger: Ledger) -> None:
+    accept(ledger)
+    ledger.scanned(Scan("box", 400.0, 401.0))
+    assert ledger.wanted_scans(4000.0) == {"box"}
+    assert kinds(ledger.sighted(seen(4000.5), 4000.5)) == [CanarySighted, ArrivedLate]
+    assert ledger.wanted_scans(4000.5) == frozenset()
+    assert ledger.scanned(Scan("box", 4000.2, 4001.0)) == ()
 
 
 def test_overdue_and_nobody_looked_again_is_forgotten_not_lost(ledger: Ledger) -> None:
