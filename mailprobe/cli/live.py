@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from mailprobe.cli.show import TextDisplay, Wanted
+from mailprobe.cli.show import INTERRUPTED, TextDisplay, Wanted
 from mailprobe.cli.verdicts import Status
 from mailprobe.cli.waterfall import Line, Paper
 from mailprobe.clock import Clock
@@ -43,6 +43,9 @@ class LiveDisplay(TextDisplay):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._live.stop()
+
+    def interrupted(self) -> None:
+        self._console.print(INTERRUPTED, style="magenta")
 
     def end(self, outcomes: Outcomes) -> Status:
         self._live.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -64,14 +64,24 @@ def shaped(plan: Plan, names: Iterable[str], timeout: float, *, keep: bool) -> P
 
 
 class OneShot:
-    """Runs a plan's routes once. `watch` is told of every event."""
+    """Runs a plan's routes once. `watch` is told of every event, `interrupted` that the user wants it to end."""
 
-    def __init__(self, plan: Plan, key: Key, agent: str, clock: Clock, watch: Publish, stage_ended: StageEnded) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        key: Key,
+        agent: str,
+        clock: Clock,
+        watch: Publish,
+        stage_ended: StageEnded,
+        interrupted: Callable[[], None],
+    ) -> None:
         self._plan = plan
         self._key = key
         self._agent = agent
         self._clock = clock
         self._stage_ended = stage_ended
+        self._tell_interrupted = interrupted
         self._history = History()
         self._down: dict[str, MailboxDown] = {}
         self._interrupted = asyncio.Event()
@@ -118,7 +128,9 @@ class OneShot:
         def interrupt() -> None:
             if self._interrupted.is_set():
                 task.cancel()
+                return
             self._interrupted.set()
+            self._tell_interrupted()
 
         for number in SIGNALS:
             loop.add_signal_handler(number, interrupt)

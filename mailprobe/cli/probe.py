@@ -107,6 +107,8 @@ def probe(
 
 
 def _run(plan: Plan, key: Key, agent: str, wanted: Wanted, *, keep: bool) -> int:
+    import asyncio
+
     from mailprobe.cli.loops import runner
     from mailprobe.cli.oneshot import OneShot, shaped
 
@@ -115,11 +117,14 @@ def _run(plan: Plan, key: Key, agent: str, wanted: Wanted, *, keep: bool) -> int
 
     async def run() -> int:
         with show(wanted, plan, clock) as display:
-            one_shot = OneShot(plan, key, agent, clock, display.event, display.stage_ended)
+            one_shot = OneShot(plan, key, agent, clock, display.event, display.stage_ended, display.interrupted)
             return display.end(await one_shot.run())
 
     with runner() as loop:
-        return loop.run(run())
+        try:
+            return loop.run(run())
+        except asyncio.CancelledError:  # interrupted twice
+            return Status.UNKNOWN
 
 
 def _from_file(file: Path, names: tuple[str, ...]) -> tuple[Plan, Key, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mailprobe.cli import verdicts, waterfall
 from mailprobe.cli.explain import Explanation, explain, place, seconds_text
@@ -35,7 +35,8 @@ from mailprobe.plan import Plan
 if TYPE_CHECKING:
     from mailprobe.cli.oneshot import Outcomes
 
-_NEARLY_FULL = 0.9
+INTERRUPTED: Final = "interrupted: removing what was sent, as soon as it arrives; once more ends at once"
+_NEARLY_FULL: Final = 0.9
 """Share of a mailbox's quota from which on it is worth a word where mail does not arrive."""
 
 
@@ -84,6 +85,10 @@ class Display:
 
     def stage_ended(self, canary: Canary, time: StageTime) -> None:
         """Takes in that a stage of a canary's attempt ended."""
+
+    def interrupted(self) -> None:
+        """Says that the run ends early."""
+        print(INTERRUPTED, file=sys.stderr)  # noqa: T201
 
     def end(self, outcomes: Outcomes) -> Status:
         """Prints what the run came to; the exit status."""
