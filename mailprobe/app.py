@@ -10,12 +10,11 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailprobe import __version__
 from mailprobe.auth.canary_key import canary_key
 from mailprobe.clock import Clock, SystemClock
-from mailprobe.config.load import Configuration
 from mailprobe.errors import ConfigurationError
 from mailprobe.events import Bus, ConfigReloaded, LoopLagged
 from mailprobe.imap import Watermark
@@ -28,6 +27,9 @@ from mailprobe.observe.states import States
 from mailprobe.probe.crew import Crew, nothing_to_settle
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.web.server import WebServer
+
+if TYPE_CHECKING:
+    from mailprobe.config.load import Configuration
 
 LOG: Final = logging.getLogger(__name__)
 LAG_EVERY: Final = 0.25
@@ -124,9 +126,13 @@ class Agent:
         Raises KeyError if there is no such route.
         """
         canary, verdict = self.crew.send_now(self.configuration.plan.routes[route])
-        with suppress(TimeoutError):
-            async with self.clock.timeout_at(self.clock.now() + timeout):
-                await asyncio.shield(verdict)
+        ending = asyncio.ensure_future(self._stopping.wait())
+        try:
+            with suppress(TimeoutError):
+                async with self.clock.timeout_at(self.clock.now() + timeout):
+                    await asyncio.wait((verdict, ending), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ending.cancel()
         return self.history.get(canary.id) or Record(canary)
 
     # ---- inside

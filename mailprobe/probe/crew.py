@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
+from typing import Final
 
 from mailprobe.clock import Clock, wall_of
-from mailprobe.events import Publish, RoutesChanged
+from mailprobe.events import Event, Judged, Publish, RoutesChanged
 from mailprobe.imap import Session, Watermark
 from mailprobe.message import Composer, Key, new_canary_id
 from mailprobe.model import Canary, RestoredCanary, Verdict
@@ -21,10 +22,13 @@ from mailprobe.plan import Mailbox, Plan, Route, Sender
 from mailprobe.probe.judge import Judge
 from mailprobe.probe.ledger import OBSERVATION_GRACE, Ledger
 from mailprobe.probe.scheduler import Scheduler
-from mailprobe.probe.submitter import StageEnded, Submitter
+from mailprobe.probe.submitter import Attempts, StageEnded, Submitter
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.probe.watcher import Watcher
 from mailprobe.smtp import Message, submit
+
+FAREWELL: Final = 10.0
+"""Seconds that a last look into a mailbox may take that is no longer in the configuration."""
 
 
 async def nothing_to_settle() -> None:
@@ -49,7 +53,7 @@ class Crew:
         stage_ended: StageEnded | None = None,
     ) -> None:
         self.plan = Plan()
-        self.judge = Judge(Ledger(observation_grace), clock, publish)
+        self.judge = Judge(Ledger(observation_grace), clock, self._concluded)
         self._supervisor = supervisor
         self._clock = clock
         self._publish = publish
@@ -61,6 +65,7 @@ class Crew:
         self._stage_ended = stage_ended
         self._composers: dict[str, Composer] = {}
         self._submitters: dict[str, Submitter] = {}
+        self._attempts = Attempts()
         self._watchers: dict[str, Watcher] = {}
         self._resolver = Resolver()
         self.judge.ask_for_scan = self._ask_for_scan
@@ -86,15 +91,20 @@ class Crew:
         self._announce(self.plan, plan)
         await self._engage(plan, {})
 
-    async def stop(self, attempts: float = 2.0, sweeping: float = 1.5) -> None:
-        """Ends in order: no new slots, attempts finished, mailboxes swept; each within so many seconds."""
+    async def stop(self, attempts: float = 2.0, within: float = 3.0) -> None:
+        """Ends in order: no new attempts, those under way finished, mailboxes swept.
+
+        Gives `attempts` seconds to attempts, and to everything `within`; what hangs then is left as it is.
+        """
+        end = self._clock.now() + within
+        self._attempts.closed = True
         await self._supervisor.stop(*(f"scheduler:{name}" for name in self.plan.routes))
-        running = [done for submitter in self._submitters.values() for done in submitter.attempting]
-        if running:
-            await asyncio.wait(running, timeout=attempts)
+        if self._attempts.running:
+            await asyncio.wait(self._attempts.running, timeout=attempts)
         for watcher in self._watchers.values():
             watcher.leave()
-        await self._supervisor.ended(*(f"watcher:{name}" for name in self._watchers), timeout=sweeping)
+        left = max(0.0, end - self._clock.now())
+        await self._supervisor.ended(*(f"watcher:{name}" for name in self._watchers), timeout=left)
 
     def send_now(self, route: Route) -> tuple[Canary, asyncio.Future[Verdict]]:
         """Begins a canary at once, besides the grid; the future is its verdict."""
@@ -117,9 +127,11 @@ class Crew:
         before, self.plan = self.plan, plan
         for sender in plan.senders.values():
             self._engage_submitter(sender)
-        await self._dismiss_watchers(plan.mailboxes)
+        watermarks = {**watermarks, **await self._replace_watchers(plan.mailboxes)}
         for mailbox in plan.mailboxes.values():
             self._engage_watcher(mailbox, watermarks.get(mailbox.name))
+        for name in before.mailboxes:
+            self._let_go(name)
         for route in plan.routes.values():
             self._engage_scheduler(route, before.routes.get(route.name))
 
@@ -156,22 +168,44 @@ class Crew:
             submit=partial(submit, clock=self._clock, resolver=resolver),
             settle=self._settle,
             departed=self._departed,
+            attempts=self._attempts,
             stage_ended=self._stage_ended,
         )
 
-    async def _dismiss_watchers(self, mailboxes: Mapping[str, Mailbox]) -> None:
-        gone = [
-            name
+    def _concluded(self, event: Event) -> None:
+        self._publish(event)
+        if isinstance(event, Judged):
+            self._let_go(event.verdict.canary.mailbox)
+
+    def _let_go(self, mailbox: str) -> None:
+        """Ends the watch over a mailbox that is no longer planned, once nothing is expected there."""
+        watcher = self._watchers.get(mailbox)
+        idle = mailbox not in self.plan.mailboxes and not self.judge.ledger.expecting(mailbox)
+        if watcher and idle and not watcher.leaving:
+            watcher.leave()
+            self._supervisor.once(f"farewell:{mailbox}", self._farewell(mailbox, watcher))
+
+    async def _farewell(self, mailbox: str, watcher: Watcher) -> None:
+        await self._supervisor.ended(f"watcher:{mailbox}", timeout=FAREWELL)
+        if self._watchers.get(mailbox) is watcher:
+            await self._supervisor.stop(f"watcher:{mailbox}")
+            self._watchers.pop(mailbox, None)
+
+    async def _replace_watchers(self, mailboxes: Mapping[str, Mailbox]) -> dict[str, Mapping[str, Watermark]]:
+        """Ends the watch over mailboxes that are another way now; answers how far each had been read."""
+        gone = {
+            name: watcher
             for name, watcher in self._watchers.items()
-            if mailboxes.get(name, watcher.mailbox) != watcher.mailbox
-            or (name not in mailboxes and not self.judge.ledger.expecting(name))
-        ]
+            if name in mailboxes and (watcher.leaving or mailboxes[name] != watcher.mailbox)
+        }
         await self._supervisor.stop(*(f"watcher:{name}" for name in gone))
         for name in gone:
             del self._watchers[name]
+        return {name: watcher.watermarks for name, watcher in gone.items()}
 
     def _engage_watcher(self, mailbox: Mailbox, watermarks: Mapping[str, Watermark] | None) -> None:
-        if mailbox.name in self._watchers:
+        if engaged := self._watchers.get(mailbox.name):
+            engaged.hurry()
             return
         watcher = Watcher(
             mailbox,

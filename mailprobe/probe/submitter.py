@@ -69,6 +69,14 @@ def retry_at(route: Route, canary: Canary, attempt: Attempt) -> float | None:
     return due if due < canary.deadline else None
 
 
+class Attempts:
+    """The attempts of all senders that are under way; once `closed`, no further one begins."""
+
+    def __init__(self) -> None:
+        self.running: set[asyncio.Future[None]] = set()
+        self.closed = False
+
+
 class Submitter:
     """Hands in the canaries of all routes of one sender."""
 
@@ -82,17 +90,18 @@ class Submitter:
         submit: Submit,
         settle: Callable[[], Awaitable[None]],
         departed: Callable[[Canary, float], None],
+        attempts: Attempts,
         stage_ended: StageEnded | None = None,
     ) -> None:
         self.sender = sender
         self.limits = LimitKeeper(sender.limits, clock)
-        self.attempting: set[asyncio.Future[None]] = set()
         self._judge = judge
         self._clock = clock
         self._publish = publish
         self._submit = submit
         self._settle = settle
         self._departed = departed
+        self._attempts = attempts
         self._stage_ended = stage_ended
 
     async def send(self, route: Route, canary: Canary, message: Message, until: float) -> None:
@@ -102,6 +111,8 @@ class Submitter:
         """
         try:
             async with self.limits.permit(until):
+                if self._attempts.closed:
+                    return
                 canary = self._opened_now(canary)
                 self._judge.open(canary)
                 attempt = await self._attempt(route, canary, message, 1)
@@ -117,8 +128,9 @@ class Submitter:
             done += 1
             try:
                 async with self.limits.permit(canary.deadline):
-                    if not self._judge.ledger.may_attempt(canary.id):
-                        return  # seen in the meantime: it is never sent again
+                    # seen in the meantime: it is never sent again
+                    if self._attempts.closed or not self._judge.ledger.may_attempt(canary.id):
+                        return
                     attempt = await self._attempt(route, canary, message, done)
             except SenderBusyError:
                 self._judge.attempt_ended(canary, self._no_room(done), None)
@@ -138,7 +150,7 @@ class Submitter:
             self._departed(canary, at)
 
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.attempting.add(ended)
+        self._attempts.running.add(ended)
         try:
             self._judge.attempt_begun(canary, number, self._clock.now())
             await self._settle()
@@ -154,7 +166,7 @@ class Submitter:
             self._tell(attempt)
             return attempt
         finally:
-            self.attempting.discard(ended)
+            self._attempts.running.discard(ended)
             ended.set_result(None)
 
     def _tell(self, attempt: Attempt) -> None:

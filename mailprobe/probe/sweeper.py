@@ -5,6 +5,8 @@ Collected here, removed in batches by the mailbox's own session: one command for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 BATCH = 100
 """UIDs removed at once; keeps the command line short and the server's work small."""
 PATIENCE = 1.0
@@ -40,6 +42,9 @@ class Sweeper:
         for place in places:
             self._waiting.pop(place, None)
         self._since = now
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(tuple(self._waiting))
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -67,7 +67,8 @@ class Watcher:
         self._remember = remember
         self._wake = asyncio.Event()
         self._decided = asyncio.Event()
-        self._scan_wanted = self._leaving = False
+        self._hurry = asyncio.Event()
+        self._scan_wanted = self.leaving = False
         self._last_departure = self._last_look = float("-inf")
         self._departed_since_look: float | None = None
         self._usual = looking.UsualTransit()
@@ -90,8 +91,18 @@ class Watcher:
 
     def leave(self) -> None:
         """Look once more, remove what is proven ours, log out and end."""
-        self._leaving = True
+        self.leaving = True
         self._wake.set()
+        self._hurry.set()
+
+    def hurry(self) -> None:
+        """The configuration was read again: whatever kept us from logging in may be mended."""
+        self._hurry.set()
+
+    @property
+    def watermarks(self) -> Mapping[str, Watermark]:
+        """Where another watcher may go on: not beyond what is still to be removed."""
+        return self._safe(self._watermarks or {})
 
     async def decided(self) -> None:
         """Returns when the mailbox is watched, or is known not to be."""
@@ -100,7 +111,7 @@ class Watcher:
     async def run(self) -> None:
         """Watches for ever, session after session."""
         backoff = Backoff()
-        while not self._leaving:
+        while not self.leaving:
             failure = await self._session(backoff)
             if failure is None:
                 return
@@ -108,7 +119,15 @@ class Watcher:
             self._decided.set()
             if failure.reason is Reason.THROTTLED:
                 self._publish(Throttled(f"mailbox/{self.mailbox.name}", failure.reason))
-            await self._clock.sleep_until(self._clock.now() + self._pause(backoff, failure))
+            await self._rest(self._pause(backoff, failure))
+
+    async def _rest(self, seconds: float) -> None:
+        if self.leaving:
+            return
+        self._hurry.clear()
+        with suppress(TimeoutError):
+            async with self._clock.timeout_at(self._clock.now() + seconds):
+                await self._hurry.wait()
 
     def _pause(self, backoff: Backoff, failure: ProbeFailure) -> float:
         # a wrong password does not get better by asking often; each try may count towards a lock-out
@@ -118,12 +137,9 @@ class Watcher:
     async def _session(self, backoff: Backoff) -> ProbeFailure | None:
         """One session from log-in to its end; answers why it failed, None if it was asked to end."""
         self._continuous = False
+        session = view = None
         try:
             session = await self._open_session(self.mailbox)
-        except ProbeFailure as failure:
-            return failure
-        view = None
-        try:
             view = await MailboxView.open(session, self.mailbox, self._watermarks, since=self._since())
             await self._scan(view)
             backoff.reset()
@@ -136,9 +152,11 @@ class Watcher:
             # a bug of ours is the supervisor's; but nobody is looking any more, and that has to be said
             bug = ProbeFailure(Stage.FETCH, Reason.AGENT_FAILED, type(error).__name__)
             self._publish(MailboxDown(self.mailbox.name, self._clock.now(), bug))
+            self._decided.set()
             raise
         finally:
-            session.abort()
+            if session is not None:
+                session.abort()
             if view is not None:
                 self._watermarks = view.watermarks
         return None
@@ -151,7 +169,7 @@ class Watcher:
         self._decided.set()
 
     async def _watch(self, view: MailboxView) -> None:
-        while not self._leaving:
+        while not self.leaving:
             await self._wait(view)
             self._wake.clear()
             if self._scan_wanted or self._clock.now() - self._last_scan > looking.SCAN_EVERY:
@@ -166,7 +184,7 @@ class Watcher:
 
     async def _wait(self, view: MailboxView) -> None:
         """Until it is time to look again: a short pause while something is on its way, else IDLE."""
-        while not (self._scan_wanted or self._leaving):
+        while not (self._scan_wanted or self.leaving):
             due = self._look_due()
             if due is None:
                 expecting = self._judge.ledger.expecting(self.mailbox.name) > 0
@@ -204,7 +222,7 @@ class Watcher:
             scan = Scan(self.mailbox.name, look.started, look.finished)
             self._judge.scanned(scan)
             self._publish(MailboxScanned(scan))
-        self._remember(self.mailbox.name, self._safe_watermarks(view))
+        self._remember(self.mailbox.name, self._safe(view.watermarks))
 
     async def _take(self, view: MailboxView, look: Look, *, junk: bool) -> None:
         """Tells the ledger what a look found, and remembers when it was."""
@@ -272,10 +290,9 @@ class Watcher:
         if self.mailbox.cleanup is Cleanup.DELETE:
             self.sweeper.add((found.folder, found.uidvalidity, found.uid), self._clock.now())
 
-    def _safe_watermarks(self, view: MailboxView) -> dict[str, Watermark]:
-        """Where another process may go on: not beyond what is still to be removed."""
-        safe = view.watermarks
-        for folder, uidvalidity, uid in self.sweeper.batch():
+    def _safe(self, watermarks: Mapping[str, Watermark]) -> dict[str, Watermark]:
+        safe = dict(watermarks)
+        for folder, uidvalidity, uid in self.sweeper:
             mark = safe.get(folder)
             if mark and mark.uidvalidity == uidvalidity and uid < mark.next_uid:
                 safe[folder] = Watermark(uidvalidity, uid)
