@@ -5,7 +5,8 @@ Rules. A route is judged by its last `WINDOW` canaries that have evidence; the n
 - Evidence *against*: deferred, rejected, unsent, bounced, overdue. Evidence *for*: delivered. Evidence of *trouble*:
   junked, delivered only after a deferral, and delivered `SLOWER` times slower than the route's usual delay and
   at least `SLOW_SECONDS`.
-- No evidence: skipped and unobserved. They say something of the agent, not of the route, and are not counted.
+- No evidence: skipped, unobserved, and what was refused because the provider limits us (throttled). They say something
+  of the agent, not of the route, and are not counted.
 - **unknown**: no evidence yet; or the last `UNKNOWN_AFTER` canaries gave none; or the mailbox has been blind for
   `BLIND_SECONDS` and the route was not failing before. Blind is never ok, and never by itself failing.
 - **failing**: the last `FAILING_RUN` with evidence are all against, or at least half of the last `WINDOW` are (and at
@@ -27,7 +28,7 @@ from enum import Enum
 from statistics import median
 from typing import Any, Final
 
-from mailprobe.errors import ProbeFailure
+from mailprobe.errors import ProbeFailure, Reason
 from mailprobe.events import Event, Judged, MailboxDown, MailboxScanned, MailboxUp, RoutesChanged
 from mailprobe.model import Outcome, RouteState, Verdict
 
@@ -70,7 +71,7 @@ class RouteMemory:
 
     def judged(self, verdict: Verdict) -> None:
         """Takes a verdict in."""
-        if verdict.outcome in _NO_EVIDENCE:
+        if verdict.outcome in _NO_EVIDENCE or verdict.reason is Reason.THROTTLED:
             self._without += 1
         else:
             self._without = 0

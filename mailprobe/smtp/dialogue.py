@@ -30,6 +30,8 @@ QUIT_TIMEOUT: Final = 2.0
 """Seconds that a farewell may take; whatever comes of it changes nothing."""
 TOO_MANY: Final = EnhancedStatus(4, 3, 2)
 """With 432, Exchange Online's word for our own concurrency; other 432s want another password (RFC 4954 6)."""
+POLICY: Final = 7
+"""The subject of enhanced codes that speak of security and policy. Source: RFC 3463 3.8."""
 _ENVID_LIMIT: Final = 100
 """Characters of an encoded ENVID. Source: RFC 3461 4.4."""
 
@@ -254,7 +256,9 @@ def _require(
     """Raises ProbeFailure unless the reply's first digit is the one that is due. Source: RFC 5321 4.2.1."""
     if reply.code // 100 == due:
         return
-    if reply.code == 421:  # whatever was asked, it is the service that is not there
+    if stage is Stage.GREETING and reply.code == 421 and reply.enhanced and reply.enhanced.subject == POLICY:
+        reason = Reason.THROTTLED  # all that it knows of us is that we connect, and how often
+    elif reply.code == 421:  # whatever was asked, it is the service that is not there
         reason = Reason.DEFERRED
     elif reply.code == 432 and reply.enhanced == TOO_MANY:
         reason = Reason.THROTTLED

@@ -45,6 +45,23 @@ async def test_refused(verb: str, answer: bytes, outcome: AttemptOutcome, reason
     assert polite == (not answer.startswith(b"421")), "QUIT after a refusal, but not to who has gone"
 
 
+@pytest.mark.parametrize(
+    ("greeting", "reason"),
+    [
+        (b"421 4.7.0 mx.test Error: too many connections from 192.0.2.1\r\n", Reason.THROTTLED),
+        (b"421 4.3.2 mx.test Service not available\r\n", Reason.DEFERRED),
+        (b"421 mx.test Service not available\r\n", Reason.DEFERRED),
+        (b"450 4.7.1 mx.test greylisted\r\n", Reason.DEFERRED),
+    ],
+)
+async def test_a_greeting_that_limits_us_is_told_from_one_of_a_server_in_trouble(
+    greeting: bytes, reason: Reason
+) -> None:
+    async with SmtpScript(greeting=greeting) as server:
+        got = await attempt(sender_to(server))
+    assert (got.outcome, got.stage, got.reason) == (AttemptOutcome.DEFERRED, Stage.GREETING, reason)
+
+
 @pytest.mark.parametrize("verb", STAGES)
 async def test_a_digit_that_was_not_due(verb: str) -> None:
     async with SmtpScript(**{verb: b"354 go\r\n" if verb != "data" else b"250 ok\r\n"}) as server:
