@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,8 @@ from mailprobe.plan import SecretReference
 
 _LIMIT: Final = 64 * 1024
 """Bytes of a secret file that are read: a longer one is not a secret but a mistake."""
+FRESH_SECONDS: Final = 5.0
+"""How long a password read from a file is used before the file is read again."""
 
 
 class Secret:
@@ -52,6 +56,26 @@ def read_secret(reference: SecretReference) -> Secret:
     if not text:
         raise _unavailable(f"the password is empty or not set: {reference}")
     return Secret(text)
+
+
+_read: Final[dict[Path, tuple[float, Secret]]] = {}
+
+
+async def shared_secret(reference: SecretReference) -> Secret:
+    """As `read_secret`, from an event loop: a file, which may be on a file system that hangs, is read in a thread.
+
+    Now and then only, since a thread costs more than a command to a server: a new password is seen within a few
+    seconds. Until then the one read last is held.
+    """
+    file = reference.file
+    if file is None:
+        return read_secret(reference)
+    at, secret = _read.get(file, (float("-inf"), None))
+    if secret is None or time.monotonic() - at > FRESH_SECONDS:
+        _read.pop(file, None)
+        secret = await asyncio.to_thread(read_secret, reference)
+        _read[file] = time.monotonic(), secret
+    return secret
 
 
 def _from_file(path: Path) -> str:

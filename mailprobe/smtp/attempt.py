@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from mailprobe.auth.passwords import Secret, read_secret
+from mailprobe.auth.passwords import shared_secret
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Stage
 from mailprobe.model import Attempt
 from mailprobe.net.resolve import Resolver
-from mailprobe.plan import Login, Sender
+from mailprobe.plan import Sender
 from mailprobe.smtp import target
 from mailprobe.smtp.dialogue import Dialogue, Message
 from mailprobe.smtp.failure import failure_of
@@ -42,7 +42,7 @@ async def submit(
     try:
         try:
             # read before anything else: from then on no server can bring the password into view
-            password = await _password(sender.login)
+            password = await shared_secret(sender.login.password) if sender.login else None
             with record.at(Stage.RESOLVE):
                 async with asyncio.timeout(timeout):
                     record.peer = await target.choose(sender, message.recipient, number, resolver, timeout, record)
@@ -60,11 +60,3 @@ async def submit(
         if dialogue:
             dialogue.abort()
     return record.end(failure)
-
-
-async def _password(login: Login | None) -> Secret | None:
-    if login is None:
-        return None
-    if login.password.file:  # which may be on a file system that does not answer
-        return await asyncio.to_thread(read_secret, login.password)
-    return read_secret(login.password)

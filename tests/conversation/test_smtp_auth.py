@@ -127,7 +127,8 @@ async def test_a_missing_password_makes_no_connection(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("nothing_blocks")
-async def test_a_password_in_a_file_is_read_each_time(tmp_path) -> None:  # type: ignore[no-untyped-def]
+async def test_a_password_in_a_file_is_read_again(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("mailprobe.auth.passwords.FRESH_SECONDS", 0.0)
     file = tmp_path / "password"
     sender_login = Login(USERNAME, SecretReference(file=file))
     async with SmtpScript() as server:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailprobe.auth.passwords import Secret, read_secret
+from mailprobe.auth.passwords import Secret, read_secret, shared_secret
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.plan import SecretReference
 
@@ -74,3 +74,23 @@ def test_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_PASSWORD", raising=False)
     with pytest.raises(ProbeFailure, match="SOME_PASSWORD"):
         read_secret(SecretReference(env="SOME_PASSWORD"))
+
+
+async def test_a_shared_secret_is_read_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "password"
+    reference = SecretReference(file=file)
+    file.write_text("old\n")
+    assert (await shared_secret(reference)).reveal() == "old"
+    file.write_text("new\n")
+    assert (await shared_secret(reference)).reveal() == "old"
+    monkeypatch.setattr("mailprobe.auth.passwords.FRESH_SECONDS", 0.0)
+    assert (await shared_secret(reference)).reveal() == "new"
+    file.unlink()
+    with pytest.raises(ProbeFailure):
+        await shared_secret(reference)
+
+
+async def test_a_secret_of_the_environment_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    for password in ("old", "new"):
+        monkeypatch.setenv("SOME_PASSWORD", password)
+        assert (await shared_secret(SecretReference(env="SOME_PASSWORD"))).reveal() == password
