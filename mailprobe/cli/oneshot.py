@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mailprobe.clock import Clock
-from mailprobe.events import AttemptBegun, AttemptEnded, Bus, Event, Judged, MailboxDown, MailboxUp, Publish
+from mailprobe.events import AttemptEnded, Bus, DotSent, Event, Judged, MailboxDown, MailboxUp, Publish
 from mailprobe.message import Key, new_canary_id
-from mailprobe.model import Canary, Outcome, Verdict
+from mailprobe.model import AttemptOutcome, Canary, Outcome, Verdict
 from mailprobe.observe.history import History, Record
 from mailprobe.plan import Cleanup, Mailbox, Plan, Route
 from mailprobe.probe.crew import Crew
@@ -85,6 +85,7 @@ class OneShot:
         self._history = History()
         self._down: dict[str, MailboxDown] = {}
         self._interrupted = asyncio.Event()
+        self._handed_in: set[str] = set()
         self._under_way: set[str] = set()
         self._nothing_under_way = asyncio.Event()
         self.bus = Bus()
@@ -114,6 +115,7 @@ class OneShot:
                 await self._unless_interrupted(crew.watching(self._plan.mailboxes))
                 ids = [] if self._interrupted.is_set() else await self._probe_all(crew)
                 if self._interrupted.is_set():
+                    await supervisor.stop(*self._pointless(supervisor))
                     await self._let_arrive()
                 await crew.stop(attempts=LAST_WORDS)
             finally:
@@ -169,6 +171,11 @@ class OneShot:
                 task.cancel()
             await asyncio.wait(tasks)
 
+    def _pointless(self, supervisor: Supervisor) -> list[str]:
+        """The submissions that have not come to the final dot: from there on the message may exist."""
+        submissions = (name for name in supervisor.names if name.startswith("submit:"))
+        return [name for name in submissions if name.removeprefix("submit:").partition("#")[0] not in self._handed_in]
+
     async def _let_arrive(self) -> None:
         """Gives what was sent a little time to arrive, so that it can be removed."""
         self._check_under_way()
@@ -184,10 +191,13 @@ class OneShot:
                 self._down[mailbox] = event
             case MailboxUp(mailbox):
                 self._down.pop(mailbox, None)
-            case AttemptBegun(canary):
+            case DotSent(canary):
+                self._handed_in.add(canary.route)
                 self._under_way.add(canary.id)
-            case AttemptEnded(canary, attempt) if attempt.dot_sent is None:
-                self._under_way.discard(canary.id)
+            case AttemptEnded(canary, attempt):
+                self._handed_in.discard(canary.route)
+                if attempt.outcome in (AttemptOutcome.DEFERRED, AttemptOutcome.REJECTED):
+                    self._under_way.discard(canary.id)
             case Judged(verdict):
                 self._under_way.discard(verdict.canary.id)
         self._check_under_way()

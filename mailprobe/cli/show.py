@@ -219,6 +219,9 @@ class TextDisplay(Display):
         paper = self.paper
         yield from waterfall.head(self.plan.routes[record.canary.route], paper)
         yield from waterfall.way(record, paper)
+        progress = self._progress.get(record.canary.id)
+        if progress and progress.attempt > len(record.attempts):  # given up in the middle of it
+            yield from waterfall.stages([*progress.stages.values()], paper)
         yield from waterfall.summary(record, self.explain(record), paper)
         if self.wanted.transcript:
             yield from _transcript(record)

@@ -81,7 +81,7 @@ def test_a_delivery_whole(mail_lab: MailLab, account: Account) -> None:
     assert mail_lab.postfix.accepted_at(attempt["queue_id"]), "Postfix knows it by that queue id"
     assert 0 < result["transit_seconds"] < result["delivery_seconds"]
     assert result["sighting"]["folder"] == "INBOX"
-    assert [hop["by"] for hop in result["sighting"]["hops"]][0] == "mail.lab.test"
+    assert result["sighting"]["hops"][0]["by"] == "mail.lab.test"
 
 
 def test_a_bounce_whole(mail_lab: MailLab, account: Account) -> None:
