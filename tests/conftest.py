@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 
 import hypothesis
@@ -56,10 +55,7 @@ hypothesis.settings.register_profile("ci", deadline=None, max_examples=300, dera
 hypothesis.settings.load_profile("ci" if IN_CI else "dev")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # before pytest-asyncio asks for a default scope of fixtures' loops; the fixture's own scope is what we want
-    warnings.filterwarnings("ignore", r"The configuration option .asyncio_default_fixture_loop_scope. is unset")
     config.addinivalue_line("markers", "both_loops: runs on asyncio's event loop and on uvloop (support.loops)")
 
 

@@ -136,5 +136,7 @@ def _build(verify: bool, ca_file: Path | None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    # some Pythons leave this to the system's openssl.cnf. Source: RFC 8996
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslobject_class = RecordingSSLObject
     return context

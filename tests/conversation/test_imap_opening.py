@@ -22,6 +22,7 @@ from support.imap_script import (
     drip,
     hang,
     mailbox_at,
+    named,
     reset,
     session_on,
     then,
@@ -237,7 +238,7 @@ async def test_preauth_needs_no_login() -> None:
         (hang, Reason.TIMEOUT),
         (drip(b"* OK ready\r\n", 0.04), Reason.TIMEOUT),
     ],
-    ids=str,
+    ids=named,
 )
 async def test_greetings_that_are_none(greeting: Action, reason: Reason) -> None:
     why = await failing({"greeting": greeting}, 5.0 if reason is not Reason.TIMEOUT else 0.2)

@@ -17,6 +17,7 @@ from support.imap_script import (
     close,
     default,
     mailbox_at,
+    named,
 )
 from support.loops import both_loops
 
@@ -45,7 +46,7 @@ async def bye_and_echo(talk: Talk) -> None:
 
 @pytest.mark.parametrize("secret", ['hunter"2', "hünter2"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("answer", [default, close, echo, bye_and_echo, b"%T NO no\r\n", b"+ \r\n"], ids=str)
+@pytest.mark.parametrize("answer", [default, close, echo, bye_and_echo, b"%T NO no\r\n", b"+ \r\n"], ids=named)
 async def test_no_log_and_no_error_has_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secret: str, way: str, answer: Action
 ) -> None:

@@ -378,3 +378,8 @@ def _verb(line: bytes) -> str:
         return words[0].decode("latin-1").lower()
     verb = words[1].decode("latin-1").lower() if words else ""
     return f"uid {words[2].decode('latin-1').lower()}" if verb == "uid" else verb
+
+
+def named(value: object) -> str:
+    """An id of a test's parameter that is the same in every process: no addresses, nothing of two megabytes."""
+    return getattr(value, "__name__", None) or str(value)[:60]

@@ -34,7 +34,7 @@ def test_a_key_file_wins_and_its_newline_does_not_count(tmp_path):
     assert not (tmp_path / "journal.db.key").exists()
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"", "this file 0"), (b"short\n", "this file 5"), (b"x" * 5000, "4097")])
+@pytest.mark.parametrize(("content", "words"), [(b"", "file 0"), (b"short\n", "file 5"), (b"x" * 5000, "file 4097")])
 def test_a_file_that_is_no_key_is_refused_without_showing_it(tmp_path, content, words):
     path = tmp_path / "key"
     path.write_bytes(content)

@@ -42,6 +42,7 @@ def test_what_a_context_insists_on(tmp_path: Path) -> None:
     assert checked.minimum_version >= ssl.TLSVersion.TLSv1_2
     unchecked = context_for(endpoint(verify=False))
     assert (unchecked.verify_mode, unchecked.check_hostname) == (ssl.CERT_NONE, False)
+    assert unchecked.minimum_version >= ssl.TLSVersion.TLSv1_2
 
 
 async def test_a_changed_file_of_cas_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
