@@ -83,10 +83,22 @@ class Truth:
         return min((strike.at for strike in self.first.values()), default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A moment of one connection or message, each with its number; `message` is None before acceptance."""
+
+    now: float
+    moment: Moment
+    context: Context
+    attempt: int
+    message: int | None
+
+
 class OutageBehaviour:
     """A `lab.behaviour.Behaviour` that plays an outage on a clock whose 0 is the beginning of the impact.
 
     `through`: None plays the faults of SMTP on whichever side is asked; else on that side's servers alone.
+    `usual_delay`: seconds, give or take half, that mail is in the queue when nothing is wrong with it.
     """
 
     def __init__(
@@ -97,6 +109,7 @@ class OutageBehaviour:
         *,
         tagged: Tagged = all_tagged,
         through: Through | None = None,
+        usual_delay: float = 0.0,
     ) -> None:
         self.outage = outage
         self.truth = Truth()
@@ -104,27 +117,34 @@ class OutageBehaviour:
         self._seed = seed
         self._tagged = tagged
         self._servers = _OF_SIDE[through] if through else None
+        self._usual_delay = usual_delay
         self._carried: Counter[Moment] = Counter()
-        self._ordinals: dict[tuple[bool, int], int] = {}
-        self._seen: Counter[bool] = Counter()
-        self._counted: tuple[Phase | None, set[tuple[Effect, int]]] = (None, set())
+        self._attempts: dict[tuple[bool, int], int] = {}
+        self._counts: Counter[bool] = Counter()
+        self._struck: tuple[Phase | None, set[tuple[Effect, int]]] = (None, set())
 
     async def at(self, moment: Moment, context: Context) -> Answer | None:
         """What the phase that it is now does to this connection or mail; takes the time that it is to take."""
         now = self._clock.now()
         phase = self.outage.phase_at(now)
-        if phase is None or self._spared(moment, context):
-            self._ordinal(moment, context)
-            return None
-        message = self._next_message(moment)
-        if moment is Moment.MAILBOX:
-            await self._hidden(phase, context, now, message)
-        effect = self._drawn(phase, At(moment.value), moment, context, now, message)
+        turn = _Turn(now, moment, context, self._attempt(moment, context), self._message(moment))
+        answer = None
+        if phase is not None and not self._spared(moment, context):
+            answer = await self._play(phase, turn)
+        if answer is None and moment is Moment.QUEUE and self._usual_delay:
+            share = 0.5 + self._uniform("usual", turn.message)
+            await self._clock.sleep_until(self._clock.now() + share * self._usual_delay)
+        return answer
+
+    async def _play(self, phase: Phase, turn: _Turn) -> Answer | None:
+        if turn.moment is Moment.MAILBOX:
+            await self._hide(phase, turn)
+        effect = self._drawn(phase, At(turn.moment.value), turn)
         # what is in the mailbox already is not shown late by being asked for late
         if effect is None or (effect.at is At.IMAP_FETCH and effect.do is Do.DELAY):
             return None
-        self._record(now, phase, effect, context, moment)
-        return await self._do(effect, phase, moment, context, now)
+        self._record(phase, effect, turn)
+        return await self._do(effect, phase, turn)
 
     # ---- who is affected
 
@@ -133,78 +153,70 @@ class OutageBehaviour:
         smtp = moment is not Moment.DNS and moment not in _IMAP
         return smtp and self._servers is not None and context.server not in self._servers
 
-    def _drawn(self, phase: Phase, at: At, moment: Moment, context: Context, now: float, message: int) -> Effect | None:
+    def _drawn(self, phase: Phase, at: At, turn: _Turn) -> Effect | None:
         """The one effect at this stage that strikes; its neighbours on the same draw are spared."""
         reached = 0.0
         for effect in phase.effects:
             if effect.at is not at:
                 continue
             begin, reached = reached, reached + effect.fraction
-            if not begin <= self._draw(phase, effect, moment, context, now, message) < reached:
-                continue
-            if effect.only is None or self._tagged(context, effect.only):
+            who = self._uniform(phase.begin, at, effect.per, self._whose(effect.per, turn))
+            if begin <= who < reached and (effect.only is None or self._tagged(turn.context, effect.only)):
                 return effect
         return None
 
-    def _draw(self, phase: Phase, effect: Effect, moment: Moment, context: Context, now: float, message: int) -> float:
-        """A number from 0 to 1 for whom the share is of: the same each time it is asked for."""
-        match effect.per:
-            case Per.ATTEMPT:
-                whose = str(self._ordinal(moment, context))
-                if effect.at is At.IMAP_FETCH and message < 0:
-                    whose += f"/{int(now // MINUTE)}"
-                elif moment in _AFTER:
-                    whose = f"m{message}"
-            case Per.MESSAGE:
-                whose = f"m{message}" if message >= 0 else str(self._ordinal(moment, context))
+    def _whose(self, per: Per, turn: _Turn) -> str:
+        """Whom a share is of: who has the same name has the same fate until the phase ends."""
+        context = turn.context
+        match per:
+            case Per.ATTEMPT if turn.moment is Moment.IMAP_FETCH:
+                return f"{turn.attempt}/{int(turn.now // MINUTE)}"
+            case Per.ATTEMPT | Per.MESSAGE:
+                return str(turn.attempt) if turn.message is None else f"message {turn.message}"
             case Per.SOURCE:
-                whose = context.peer
+                return context.peer
             case Per.SERVER:
-                host = self._uniform("host", self._ordinal(moment, context)) * SERVERS
-                whose = f"{context.server}{int(host)}"
-            case Per.RECIPIENT:
-                whose = context.recipient or context.user or ""
-            case Per.MAILBOX:
-                whose = context.recipient or context.user or ""
+                return f"{context.server} {int(self._uniform('host', turn.attempt) * SERVERS)}"
+            case Per.RECIPIENT | Per.MAILBOX:
+                return context.recipient or context.user or ""
             case Per.SENDER:
-                whose = context.sender or context.user or ""
-        return self._uniform(self.outage.phases.index(phase), effect.at, effect.per, whose)
+                return context.sender or context.user or ""
 
     def _uniform(self, *what: object) -> float:
+        """A number from 0 to 1, the same each time for the same."""
         return random.Random("/".join(map(str, (self._seed, *what)))).random()  # noqa: S311 - a play, not a secret
 
-    def _ordinal(self, moment: Moment, context: Context) -> int:
-        """Which attempt this is, counted apart for IMAP, SMTP and DNS: overlaps of these change nothing."""
-        kind = moment in _IMAP
+    def _attempt(self, moment: Moment, context: Context) -> int:
+        """Which attempt this is; IMAP's are counted apart, so that they change nothing in the order of the others."""
         if moment is Moment.DNS:
             return context.connection
-        key = (kind, context.connection)
-        if key not in self._ordinals:
-            self._seen[kind] += 1
-            self._ordinals[key] = self._seen[kind]
-        return self._ordinals[key]
+        key = (moment in _IMAP, context.connection)
+        if key not in self._attempts:
+            self._counts[key[0]] += 1
+            self._attempts[key] = self._counts[key[0]]
+        return self._attempts[key]
 
-    def _next_message(self, moment: Moment) -> int:
-        """Which message this is, in the order in which they come to this stage; negative for a connection."""
+    def _message(self, moment: Moment) -> int | None:
+        """Which message this is, in the order in which they come to this stage; None for a connection."""
         if moment not in _AFTER:
-            return -1
+            return None
         self._carried[moment] += 1
         return self._carried[moment]
 
     # ---- what happens
 
-    async def _do(self, effect: Effect, phase: Phase, moment: Moment, context: Context, now: float) -> Answer | None:
+    async def _do(self, effect: Effect, phase: Phase, turn: _Turn) -> Answer | None:
         match effect.do:
-            case Do.REPLY if moment is Moment.STARTTLS and context.server == "submissions":
+            case Do.REPLY if turn.moment is Moment.STARTTLS and turn.context.server == "submissions":
                 return Drop()  # before TLS there is nobody to say it to
             case Do.REPLY:
                 return Say(effect.lines)
             case Do.SERVFAIL:
                 return Say(("SERVFAIL",))
-            case Do.STALL if moment is Moment.END_OF_DATA:
-                return Stall(max(0.0, self._clock.real_seconds_until(_until(effect, phase, now))))
+            case Do.STALL if turn.moment is Moment.END_OF_DATA:
+                return Stall(max(0.0, self._clock.real_seconds_until(_until(effect, phase, turn.now))))
             case Do.DELAY | Do.STALL:
-                await self._clock.sleep_until(_until(effect, phase, now))
+                await self._clock.sleep_until(_until(effect, phase, turn.now))
                 return None
             case Do.DROP:
                 return Drop()
@@ -213,29 +225,29 @@ class OutageBehaviour:
             case Do.CERT:
                 return Show(Credential(effect.reply or ""))
             case Do.BOUNCE:
-                await self._clock.sleep_until(now + (effect.seconds or 0.0))
+                await self._clock.sleep_until(turn.now + (effect.seconds or 0.0))
                 return Bounce(effect.reply or "")
             case Do.LOSE:
                 return Lose()
             case Do.JUNK:
                 return Junk()
 
-    async def _hidden(self, phase: Phase, context: Context, now: float, message: int) -> None:
+    async def _hide(self, phase: Phase, turn: _Turn) -> None:
         """A delay at `imap_fetch`: for an embedded server, to be shown later is to arrive later."""
-        effect = self._drawn(phase, At.IMAP_FETCH, Moment.MAILBOX, context, now, message)
+        effect = self._drawn(phase, At.IMAP_FETCH, turn)
         if effect is not None and effect.do is Do.DELAY:
-            self._record(now, phase, effect, context, Moment.MAILBOX)
-            await self._clock.sleep_until(_until(effect, phase, now))
+            self._record(phase, effect, turn)
+            await self._clock.sleep_until(_until(effect, phase, turn.now))
 
-    def _record(self, now: float, phase: Phase, effect: Effect, context: Context, moment: Moment) -> None:
-        """Notes a strike, once for a connection however often it is asked about."""
-        if moment not in _AFTER:
-            if self._counted[0] is not phase:
-                self._counted = (phase, set())
-            if (effect, context.connection) in self._counted[1]:
+    def _record(self, phase: Phase, effect: Effect, turn: _Turn) -> None:
+        """Notes a strike: once for each connection, however often it asks."""
+        if turn.message is None:
+            if self._struck[0] is not phase:
+                self._struck = (phase, set())
+            if (effect, turn.context.connection) in self._struck[1]:
                 return
-            self._counted[1].add((effect, context.connection))
-        self.truth.add(Strike(now, phase, effect, context))
+            self._struck[1].add((effect, turn.context.connection))
+        self.truth.add(Strike(turn.now, phase, effect, turn.context))
 
 
 def _until(effect: Effect, phase: Phase, now: float) -> float:

@@ -1,0 +1,186 @@
+"""`mailprobe drill`: plays an outage against mail servers in this process, and says when the agent knew what."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import click
+
+from mailprobe.cli.drill_findings import Change, Findings, Knowledge, Sign
+from mailprobe.cli.drilling import Settings, nobody_watching
+from mailprobe.cli.drilling import drill as play
+from mailprobe.cli.loops import runner
+from mailprobe.errors import ConfigurationError
+from mailprobe.lab.outage import MINUTE, Effect, Outage, Phase, find
+from mailprobe.lab.pace import PacedClock
+from mailprobe.lab.player import Truth
+
+SPEED: Final = 60.0
+_WIDTH: Final = 58
+_BETWEEN: Final = 0.1
+
+
+@click.command()
+@click.argument("outage")
+@click.option(
+    "--speed",
+    type=click.FloatRange(1, 3600),
+    default=SPEED,
+    show_default="60",
+    help="Seconds of the outage in one second. Beyond 120, time-outs are longer than they should be.",
+)
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), help="Default: text.", default="text")
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Who is struck: the same again with the same seed."
+)
+def drill(outage: str, speed: float, format_: str, seed: int) -> None:
+    """Play OUTAGE, an id of the catalogue or a file, and print when mailprobe knew what, beside the vendor's word.
+
+    Exit status: 0 the outage was noticed; 2 it was not; 3 the file is bad.
+    """
+    try:
+        played = find(outage)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(3)
+    # each mailbox that goes down would be said here, and is said in the time line
+    logging.getLogger("mailprobe").setLevel(logging.WARNING)
+    settings = Settings(speed, seed)
+    as_json = format_ == "json"
+    with runner() as loop:
+        if not as_json:
+            _say(_head(played, settings))
+        knowledge, truth = loop.run(
+            play(played, settings, nobody_watching if as_json else Telling(played).while_playing)
+        )
+    findings = Findings.of(played, speed, settings.interval, knowledge, truth)
+    if as_json:
+        click.echo(json.dumps(findings.document(), indent=2))
+    else:
+        _say(_summary(findings, truth))
+    sys.exit(0 if findings.noticed else 2)
+
+
+class Telling:
+    """The time line, line by line as it comes about: on the left what is, on the right what mailprobe knows of it."""
+
+    def __init__(self, outage: Outage) -> None:
+        self._facts = sorted(_facts(outage), key=lambda fact: fact[0])
+        self._signs = self._changes = 0
+        self._said: set[str] = set()
+
+    @contextlib.asynccontextmanager
+    async def while_playing(self, knowledge: Knowledge, clock: PacedClock, truth: Truth) -> AsyncIterator[None]:
+        """Tells as long as the block runs."""
+        telling = asyncio.create_task(self._tell(knowledge, clock, truth))
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            self._say_news(knowledge, clock.now())
+
+    async def _tell(self, knowledge: Knowledge, clock: PacedClock, truth: Truth) -> None:
+        while True:
+            await asyncio.sleep(_BETWEEN)
+            self._say_news(knowledge, clock.now())
+
+    def _say_news(self, knowledge: Knowledge, now: float) -> None:
+        news = [(at, text, "") for at, text in self._facts if at <= now]
+        del self._facts[: len(news)]
+        for _, line in sorted(enumerate([*news, *self._known(knowledge)]), key=lambda item: (item[1][0], item[0])):
+            _line(*line)
+
+    def _known(self, knowledge: Knowledge) -> Iterator[tuple[float, str, str]]:
+        told: list[Sign | Change] = [*knowledge.signs[self._signs :], *knowledge.changes[self._changes :]]
+        self._signs, self._changes = len(knowledge.signs), len(knowledge.changes)
+        for item in told:
+            if isinstance(item, Change):
+                yield item.at, "", f"{item.route}: {item.state.value.upper()}"
+                continue
+            text = f"{item.route}: {item.what}" + (f", {item.cause}" if str(item.cause) else "")
+            if text not in self._said:
+                self._said.add(text)
+                yield item.at, "", f"{text} (first)"
+
+
+def _facts(outage: Outage) -> Iterator[tuple[float, str]]:
+    """The truth of an outage, as (seconds, words)."""
+    for phase in outage.phases:
+        yield phase.begin, f"{phase.label.value.upper()}{_assumed(phase)}"
+        for effect in phase.effects:
+            yield phase.begin, f"  {_words(effect)}"
+    for skip in outage.skips:
+        yield skip.begin, f"  (nothing new until {_clock(skip.end)}: passed over)"
+    if outage.acknowledged.seconds is not None:
+        yield outage.acknowledged.seconds, "THE VENDOR'S FIRST WORD"
+    yield outage.end, "END"
+
+
+def _words(effect: Effect) -> str:
+    share = f"{effect.fraction:.0%}".rjust(4)
+    per = f" of each {effect.per}" if effect.per not in ("attempt", "message") else ""
+    only = f" ({effect.only} only)" if effect.only else ""
+    return f"{share}{per} {effect}{only}"
+
+
+def _assumed(phase: Phase) -> str:
+    return " (its limits are assumed)" if phase.assumed else ""
+
+
+def _head(outage: Outage, settings: Settings) -> Iterator[str]:
+    begun = datetime.fromtimestamp(outage.zero_wall, UTC)
+    minutes = (outage.played + settings.lead_in) / settings.speed / MINUTE
+    yield f"{outage.id}: {outage.title}"
+    yield f"from {begun:%Y-%m-%d %H:%M} UTC, at {settings.speed:g} times its speed: about {minutes:.1f} minutes"
+    yield f"one canary every {settings.interval:g} s; time-outs of {settings.timeout * settings.speed:g} s"
+    yield ""
+    yield f"{'h:mm:ss':>10}  {'what happens':<{_WIDTH}}  what mailprobe knows"
+
+
+def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
+    sign = findings.first_sign
+    yield ""
+    yield from _fact("first canary affected", findings.first_affected)
+    yield from _fact("first sign", sign.at if sign else None, f"{sign.what} {sign.cause}" if sign else "")
+    yield from _fact("degraded", findings.degraded)
+    yield from _fact("failing", findings.failing)
+    yield from _fact("recovering", findings.recovering)
+    yield from _fact("recovered", findings.recovered)
+    yield from _fact(
+        "the vendor's first word", findings.outage.acknowledged.seconds, findings.outage.acknowledged.where
+    )
+    if findings.lead is not None:
+        yield f"{'mailprobe knew':>24}  {_clock(abs(findings.lead))} {'earlier' if findings.lead >= 0 else 'later'}"
+    canaries = ", ".join(f"{count} {outcome}" for outcome, count in sorted(findings.canaries.items()))
+    yield f"{'canaries':>24}  {canaries}"
+    for incident in findings.incidents:
+        end = _clock(incident.end) if incident.end is not None else "open"
+        yield f"{'incident':>24}  {incident.route} {_clock(incident.begin)} - {end}, {incident.state}: {incident.cause}"
+    for effect, count in truth.counts.most_common():
+        yield f"{'struck':>24}  {count} times {_words(effect).strip()}"
+
+
+def _fact(name: str, seconds: float | None, more: str = "") -> Iterator[str]:
+    yield f"{name:>24}  {'never' if seconds is None else _clock(seconds)}" + (f"  {more}" if more else "")
+
+
+def _line(at: float, truth: str, known: str) -> None:
+    _say([f"{_clock(at):>10}  {truth:<{_WIDTH}}  {known}".rstrip()])
+
+
+def _say(lines: Iterator[str] | list[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _clock(seconds: float) -> str:
+    return f"{'-' if seconds <= -0.5 else ''}{timedelta(seconds=round(abs(seconds)))}"
