@@ -326,6 +326,9 @@ class Entry:
         )
 
 
+_NEVER_LEFT: Final = frozenset({Outcome.SKIPPED, Outcome.DEFERRED, Outcome.REJECTED, Outcome.UNSENT})
+
+
 class Past:
     """A judged canary that may still be seen: as little as late arrivals and duplicates need, since there are many."""
 
@@ -350,6 +353,11 @@ class Past:
     def missing(self) -> bool:
         """Overdue and not seen: it is still to be found out whether it is late or lost."""
         return self.outcome is Outcome.OVERDUE and not self.seen
+
+    @property
+    def settled(self) -> bool:
+        """Seen, or no message of it can exist: at most a duplicate can still come."""
+        return bool(self.seen) or (self.dot is None and self.outcome in _NEVER_LEFT and not self.restored)
 
 
 def _phase_after(last: RestoredAttempt) -> Phase:

@@ -15,7 +15,8 @@ time. What one canary is, and which verdict it is owed, is in `entry`; here is w
   those whose submitter has not spoken yet; hence the start of the last one is kept per mailbox. The caller
   reports the sightings of a scan before the scan.
 - After the verdict: seen for the first time is a late arrival; overdue and not there in a scan that began at or after
-  `late_until` is lost. Nothing else can happen, and after `late_until` the canary is forgotten.
+  `late_until` is lost. Nothing else can happen, and after `late_until` the canary is forgotten; sooner where nothing
+  but a duplicate can still come (`DUPLICATES_WITHIN`).
 - Everything is idempotent. The same message again is nothing, another one is a duplicate, a word about a canary that
   is not known (any more) is nothing: the mailbox may repeat itself after every reconnect. The wire cannot
   raise here; only our own submitter can, by speaking out of turn.
@@ -55,6 +56,9 @@ from mailprobe.probe.entry import MAY_EXIST, Delay, Entry, Past, Phase, Refusal,
 
 OBSERVATION_GRACE: Final = 60.0
 """Seconds after a deadline in which a mailbox may still be scanned: a reconnect with back-off and a scan fit in."""
+DUPLICATES_WITHIN: Final = 600.0
+"""Seconds after a deadline for which a canary that was seen, or never handed in, is still known: duplicates come at
+once or not at all, and a day of them all would be a gigabyte at 1,000 routes."""
 
 _Heap = list[tuple[float, str]]
 
@@ -233,7 +237,9 @@ class Ledger:
             record = self._records.get(id)
             if isinstance(record, Entry):
                 events += self._consider(record, now, over=True)
-                heappush(self._agenda, (record.canary.late_until, id))
+                judged = self._records[id]
+                if isinstance(judged, Past):
+                    heappush(self._agenda, (self._forget_at(judged), id))
             elif record is not None and self._forget_at(record) <= now:
                 events.append(self._forget(record, now))
             elif record is not None:
@@ -416,7 +422,10 @@ class Ledger:
             self._candidates.discard(canary.mailbox)
 
     def _forget_at(self, past: Past) -> float:
-        return past.canary.late_until + (self._grace if past.missing else 0.0)
+        canary = past.canary
+        if past.missing:
+            return canary.late_until + self._grace
+        return min(canary.late_until, canary.deadline + DUPLICATES_WITHIN) if past.settled else canary.late_until
 
     def _forget(self, past: Past, at: float) -> CanaryForgotten:
         canary = past.canary

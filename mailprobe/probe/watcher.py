@@ -35,6 +35,8 @@ from mailprobe.probe.judge import Judge
 from mailprobe.probe.sweeper import Sweeper
 
 QUOTA_EVERY: Final = 300.0
+LEFTOVER_AFTER: Final = 3600.0
+"""Seconds after which one of our canaries that the ledger does not know (any more) is only litter."""
 
 
 class Watcher:
@@ -222,6 +224,8 @@ class Watcher:
             scan = Scan(self.mailbox.name, look.started, look.finished)
             self._judge.scanned(scan)
             self._publish(MailboxScanned(scan))
+        else:
+            self._scan_wanted = True  # what was asked is not answered yet
         self._remember(self.mailbox.name, self._safe(view.watermarks))
 
     async def _take(self, view: MailboxView, look: Look, *, junk: bool) -> None:
@@ -247,7 +251,7 @@ class Watcher:
         if canary and canary.mailbox == self.mailbox.name and token.is_for(canary.route):
             self._judge.sighted(self._sighting(found, canary))
             self._usual.took(max(0.0, found.noticed - canary.opened))
-        elif canary or token.sent_wall >= self._begun_wall:
+        elif canary or token.sent_wall >= max(self._begun_wall, self._clock.wall() - LEFTOVER_AFTER):
             return  # another mailbox's, or of an agent of the same name that runs beside us: not ours to touch
         self._remove(found)
 
