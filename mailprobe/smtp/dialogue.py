@@ -12,7 +12,8 @@ from typing import Final, cast
 from aiosmtplib.esmtp import parse_esmtp_extensions
 
 from mailprobe.auth.passwords import Secret
-from mailprobe.errors import EnhancedStatus, ProbeFailure, Reason, Reply, Stage
+from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
+from mailprobe.message.replies import meaning_of
 from mailprobe.model import Peer, TlsMode
 from mailprobe.net import failure as net
 from mailprobe.net.connect import connect
@@ -28,10 +29,6 @@ from mailprobe.smtp.transcript import Scrubber
 
 QUIT_TIMEOUT: Final = 2.0
 """Seconds that a farewell may take; whatever comes of it changes nothing."""
-TOO_MANY: Final = EnhancedStatus(4, 3, 2)
-"""With 432, Exchange Online's word for our own concurrency; other 432s want another password (RFC 4954 6)."""
-POLICY: Final = 7
-"""The subject of enhanced codes that speak of security and policy. Source: RFC 3463 3.8."""
 _ENVID_LIMIT: Final = 100
 """Characters of an encoded ENVID. Source: RFC 3461 4.4."""
 
@@ -154,8 +151,7 @@ class Dialogue:
                 return
             detail = f"{self._peer.host} does not offer STARTTLS on port {self._peer.port}"
             raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, detail)
-        unavailable = Reason.STARTTLS_UNAVAILABLE
-        await self._say(Stage.STARTTLS, "STARTTLS", deferred=unavailable, rejected=unavailable)
+        await self._say(Stage.STARTTLS, "STARTTLS")
         context = await shared_context(self._endpoint)
         with self._record.at(Stage.TLS):
             async with asyncio.timeout(self._timeout):
@@ -187,7 +183,7 @@ class Dialogue:
             detail = f"needed is AUTH PLAIN or LOGIN; {self._peer.host} offers {offered}"
             raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
         reply = await self._log_in(mechanism, sasl.answers(mechanism, username, self._password))
-        _require(Stage.AUTH, reply, 2, Reason.AUTH_UNAVAILABLE, Reason.AUTH_REJECTED)
+        _require(Stage.AUTH, reply, 2)
 
     async def _log_in(self, mechanism: sasl.Mechanism, answers: tuple[str, ...]) -> Reply:
         if mechanism is sasl.Mechanism.PLAIN:
@@ -227,16 +223,9 @@ class Dialogue:
             mail.append("SMTPUTF8")
         return mail, rcpt
 
-    async def _say(
-        self,
-        stage: Stage,
-        *words: str,
-        due: int = 2,
-        deferred: Reason = Reason.DEFERRED,
-        rejected: Reason = Reason.REJECTED,
-    ) -> None:
+    async def _say(self, stage: Stage, *words: str, due: int = 2) -> None:
         """One command; raises ProbeFailure unless its reply begins with the digit that is due."""
-        _require(stage, await self._hear(stage, self._protocol.command(*words)), due, deferred, rejected)
+        _require(stage, await self._hear(stage, self._protocol.command(*words)), due)
 
     async def _hear(self, stage: Stage, answer: Awaitable[Reply]) -> Reply:
         with self._record.at(stage):
@@ -246,29 +235,10 @@ class Dialogue:
         return reply
 
 
-def _require(
-    stage: Stage,
-    reply: Reply,
-    due: int,
-    deferred: Reason = Reason.DEFERRED,
-    rejected: Reason = Reason.REJECTED,
-) -> None:
+def _require(stage: Stage, reply: Reply, due: int) -> None:
     """Raises ProbeFailure unless the reply's first digit is the one that is due. Source: RFC 5321 4.2.1."""
-    if reply.code // 100 == due:
-        return
-    if stage is Stage.GREETING and reply.code == 421 and reply.enhanced and reply.enhanced.subject == POLICY:
-        reason = Reason.THROTTLED  # all that it knows of us is that we connect, and how often
-    elif reply.code == 421:  # whatever was asked, it is the service that is not there
-        reason = Reason.DEFERRED
-    elif reply.code == 432 and reply.enhanced == TOO_MANY:
-        reason = Reason.THROTTLED
-    elif reply.is_deferral:
-        reason = deferred
-    elif reply.is_rejection:
-        reason = rejected
-    else:
-        reason = Reason.UNEXPECTED_REPLY
-    raise ProbeFailure(stage, reason, str(reply), reply)
+    if reply.code // 100 != due:
+        raise ProbeFailure(stage, meaning_of(stage, reply).reason, str(reply), reply)
 
 
 def xtext(text: str) -> str:

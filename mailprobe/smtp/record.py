@@ -81,8 +81,6 @@ class Record:
     def _outcome(self, failure: ProbeFailure | None) -> AttemptOutcome:
         if failure is None:
             return AttemptOutcome.ACCEPTED
-        if failure.reason in (Reason.DEFERRED, Reason.THROTTLED):
-            return AttemptOutcome.DEFERRED
-        if failure.reason is Reason.REJECTED:
-            return AttemptOutcome.REJECTED
+        if failure.reply and failure.reason in (Reason.DEFERRED, Reason.REJECTED, Reason.THROTTLED):
+            return AttemptOutcome.DEFERRED if failure.reply.is_deferral else AttemptOutcome.REJECTED
         return AttemptOutcome.UNSENT if self.dot_sent is None else AttemptOutcome.IN_DOUBT
