@@ -33,9 +33,12 @@ class Duration(click.ParamType[float]):
         from mailprobe.config.durations import seconds_of
 
         try:
-            return seconds_of(str(value))
+            seconds = seconds_of(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if not seconds:
+            self.fail("write more than nothing", param, ctx)
+        return seconds
 
 
 class ProbeCommand(click.Command):
@@ -88,13 +91,19 @@ def probe(
     Exit status: 0 delivered; 1 junked, slower than --warning, or only after a deferral; 2 deferred, rejected, unsent,
     bounced or overdue; 3 unobserved, wrong usage or configuration, interrupted.
     """
-    given = {"--smtp": smtp, "--imap": imap, "--to": to}
+    urls = {"--smtp": smtp, "--imap": imap, "--to": to}
+    beside = {
+        "--from": from_,
+        "--smtp-password-file": smtp_password_file,
+        "--imap-password-file": imap_password_file,
+        "--ca-file": ca_file,
+    }
     try:
         if file is not None:
-            _refuse(given, "goes with URLs, not with -c")
+            _refuse({**urls, **beside}, "goes with URLs, not with -c")
             plan, key, agent = _from_file(file, routes)
         else:
-            _require(given, routes)
+            _require(urls, routes)
             files = {"smtp": smtp_password_file, "imap": imap_password_file}
             plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
             key, agent = Key.generate(), "probe"
@@ -172,7 +181,7 @@ def _password(side: str, files: Mapping[str, Path | None]) -> SecretReference:
     return SecretReference(file=file)
 
 
-def _refuse(options: Mapping[str, str | None], why: str) -> None:
+def _refuse(options: Mapping[str, object], why: str) -> None:
     for option, value in options.items():
         if value is not None:
             raise ConfigurationError(f"{option} {why}")
