@@ -10,7 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailprobe.errors import ProbeFailure, Reason
-from mailprobe.model import Attempt, Bounce, Canary, Outcome, Scan, Sighting, TlsFacts, Verdict
+from mailprobe.model import (
+    Attempt,
+    Bounce,
+    Canary,
+    Cause,
+    Incident,
+    Outcome,
+    RouteState,
+    Scan,
+    Sighting,
+    TlsFacts,
+    Verdict,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +226,52 @@ class RoutesChanged:
     mailboxes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SignSeen:
+    """The first thing that is wrong on a route where nothing was lately; not yet a state. `begun`: since when."""
+
+    route: str
+    at: float
+    begun: float
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStateChanged:
+    """Something else may be said of a route from `at` on. `share` (0..1) of its recent canaries are affected."""
+
+    route: str
+    before: RouteState
+    state: RouteState
+    at: float
+    cause: Cause
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentOpened:
+    """It is certain now: an incident, which began and was detected earlier."""
+
+    incident: Incident
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChanged:
+    """An incident is worse than it was, is over for now, or has relapsed."""
+
+    incident: Incident
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentClosed:
+    """An incident has been over for so long that what comes will be another one."""
+
+    incident: Incident
+    at: float
+
+
 Event = (
     CanaryOpened
     | CanaryRestored
@@ -239,6 +297,11 @@ Event = (
     | TaskFailed
     | ConfigReloaded
     | RoutesChanged
+    | SignSeen
+    | RouteStateChanged
+    | IncidentOpened
+    | IncidentChanged
+    | IncidentClosed
 )
 Publish = Callable[[Event], None]
 

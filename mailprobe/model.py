@@ -48,6 +48,22 @@ class RouteState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Symptom(StrEnum):
+    """What is wrong with a route where no failure of a stage says it; beside `Reason` in a `Cause`."""
+
+    BOUNCED = "bounced"
+    JUNKED = "junked"
+    SLOW = "slow"
+
+
+class Trend(StrEnum):
+    """Where a route that is not ok is going."""
+
+    WORSE = "worse"
+    SAME = "same"
+    BETTER = "better"
+
+
 class SenderKind(StrEnum):
     """Where a canary is handed in."""
 
@@ -267,3 +283,37 @@ class RestoredCanary:
     attempts: tuple[RestoredAttempt, ...] = ()
     sightings: tuple[tuple[str, int, int], ...] = ()
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What stops or delays mail, as labels: where, with which reply, why. None where nobody said."""
+
+    stage: Stage | None = None
+    code: int | None = None
+    enhanced_code: str | None = None
+    reason: Reason | Symptom | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A period in which a route was not ok, however often it seemed to be over in between.
+
+    `begin` is when the first affected canary was opened, `first_sign` when something was seen of it, `detected`
+    when the state of the route changed. `end` is when the route was ok again, None while it is not; until `closed`
+    it may still relapse, which makes it the same incident. `state` is the worst there was, `share_worst` (0..1) the
+    greatest share of recent canaries that were affected, `cause` what dominated then. `affected` counts canaries.
+    """
+
+    id: str
+    route: str
+    begin: float
+    first_sign: float
+    detected: float
+    state: RouteState
+    cause: Cause
+    share_worst: float
+    affected: int
+    relapses: int = 0
+    end: float | None = None
+    closed: bool = False
