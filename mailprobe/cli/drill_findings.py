@@ -22,7 +22,7 @@ from mailprobe.events import (
 from mailprobe.lab.outage import Outage
 from mailprobe.lab.pace import PacedClock
 from mailprobe.lab.player import Truth
-from mailprobe.model import Attempt, AttemptOutcome, Outcome, RouteState, Verdict
+from mailprobe.model import Attempt, AttemptOutcome, Outcome, RouteState, StageReply, Verdict
 from mailprobe.observe.states import States
 
 SCHEMA: Final = 1
@@ -148,17 +148,19 @@ class Knowledge:
 
 
 def _of_attempt(attempt: Attempt) -> Cause:
-    said = attempt.last_reply
-    if said is None or not said.reply.is_refusal:
-        return Cause(attempt.stage, None, None, attempt.reason)
-    enhanced = said.reply.enhanced
-    return Cause(said.stage, said.reply.code, str(enhanced) if enhanced else None, attempt.reason)
+    return _cause(attempt.stage, attempt.last_reply, attempt.reason)
 
 
 def _of_verdict(verdict: Verdict) -> Cause:
-    reply = verdict.reply.reply if verdict.reply else None
-    enhanced = str(reply.enhanced) if reply and reply.enhanced else None
-    return Cause(verdict.stage, reply.code if reply else None, enhanced, verdict.reason)
+    return _cause(verdict.stage, verdict.reply, verdict.reason)
+
+
+def _cause(stage: Stage | None, said: StageReply | None, reason: Reason | None) -> Cause:
+    """A reply that refused nothing, such as the greeting before a broken handshake, is no cause."""
+    if said is None or not said.reply.is_refusal:
+        return Cause(stage, None, None, reason)
+    enhanced = said.reply.enhanced
+    return Cause(said.stage, said.reply.code, str(enhanced) if enhanced else None, reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class _Reader:
         data = self._document.data
         if not isinstance(data, dict):
             if not self.problems:
-                self._note((1, 1), "an outage is a mapping with id, title, acknowledged and replay")
+                self._wrong((), "an outage is a mapping with id, title, acknowledged and replay")
             return None
         self._require((), data, ("id", "title", "acknowledged", "replay"))
         id = self._text((), data, "id")
