@@ -231,12 +231,12 @@ class Parts:
     """Sections of a configuration for the servers of the tests."""
 
     def __init__(self, directory: Path, ca_file: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._ca_file = ca_file
 
     def password(self, account: Account, password: str | None = None) -> str:
         """A file with the account's password, or with another one."""
-        file = self._directory / f"{account.user}.password"
+        file = self.directory / f"{account.user}.password"
         file.write_text(password or account.password)
         return str(file)
 
