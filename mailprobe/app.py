@@ -10,11 +10,12 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from mailprobe import __version__
 from mailprobe.auth.canary_key import canary_key
 from mailprobe.clock import Clock, SystemClock
+from mailprobe.config.configuration import Configuration
 from mailprobe.errors import ConfigurationError
 from mailprobe.events import Bus, ConfigReloaded, LoopLagged
 from mailprobe.imap import Watermark
@@ -27,9 +28,6 @@ from mailprobe.observe.states import States
 from mailprobe.probe.crew import Crew, nothing_to_settle
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.web.server import WebServer
-
-if TYPE_CHECKING:
-    from mailprobe.config.load import Configuration
 
 LOG: Final = logging.getLogger(__name__)
 LAG_EVERY: Final = 0.25

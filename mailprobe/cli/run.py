@@ -7,17 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from mailprobe.app import Agent
 from mailprobe.cli.loops import runner
 from mailprobe.config.apart import load_apart
+from mailprobe.config.configuration import Configuration
 from mailprobe.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from mailprobe.config.load import Configuration
 
 GARBAGE: Final = (10_000, 20, 20)
 """When to look for cycles. With Python's own (700, 10, 10) an agent spends an eighth of its time on it."""

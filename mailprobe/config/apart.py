@@ -12,12 +12,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final
 
+from mailprobe.config.configuration import Configuration
 from mailprobe.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from mailprobe.config.load import Configuration
 
 _CHILD: Final = "import sys; sys.path[:] = sys.argv[2:]; from mailprobe.config.apart import answer; answer(sys.argv[1])"
 
@@ -37,10 +35,10 @@ def load_apart(path: Path, environ: Mapping[str, str]) -> Configuration:
     )
     if child.returncode:
         raise RuntimeError(f"the reader of the configuration ended with status {child.returncode}")
-    answer = pickle.loads(child.stdout)  # noqa: S301 - our own child's
-    if isinstance(answer, tuple):
-        raise ConfigurationError(*answer)
-    return cast("Configuration", answer)
+    result: Configuration | tuple[str, ...] = pickle.loads(child.stdout)  # noqa: S301 - our own child's
+    if isinstance(result, tuple):
+        raise ConfigurationError(*result)
+    return result
 
 
 def answer(path: str) -> None:

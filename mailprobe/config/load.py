@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from mailprobe.config.checks import Findings, checked
+from mailprobe.config.configuration import Agent, Configuration
 from mailprobe.config.document import Document, read_document
 from mailprobe.config.environment import Overrides
 from mailprobe.config.explain import NAMED, problems_of, repaired
@@ -21,33 +21,10 @@ from mailprobe.config.plan import plan_of
 from mailprobe.config.problems import Problem, dotted
 from mailprobe.config.schema import Settings
 from mailprobe.errors import ConfigurationError
-from mailprobe.plan import Plan
+
+__all__ = ("Agent", "Configuration", "host_name", "load")
 
 _SECTIONS: Final = (*NAMED, "agent", "defaults")
-
-
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """This agent. `listen`: host and port, port 0 for any free one; `journal` None: memory only; `key_file` None:
-    generated; `journal_retention` in seconds; `shard`: part and number of parts.
-    """
-
-    name: str
-    listen: tuple[str, int]
-    journal: Path | None
-    journal_retention: float
-    key_file: Path | None
-    web_config_file: Path | None
-    shard: tuple[int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """A configuration that may be used. `warnings` are lines ready to print: usable, and hardly meant so."""
-
-    agent: Agent
-    plan: Plan
-    warnings: tuple[str, ...] = ()
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Configuration:
