@@ -61,7 +61,7 @@ def explain(
         return _not_judged(record)
     slow = warning is not None and (verdict.delivery_seconds or 0.0) > warning
     note = f", slower than {seconds_text(warning)}" if slow and warning is not None else ""
-    words = plain_text(_words(verdict) + note)
+    words = plain_text(verdict_words(verdict) + note)
     return Explanation(words, plain_text(_facts(record, verdict, route, down)), _advice(verdict, route, down))
 
 
@@ -76,19 +76,8 @@ def seconds_text(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
-def place(name: str, endpoint: Endpoint) -> str:
-    """A sender or mailbox: its name, and host and port where the name does not say them."""
-    where = str(endpoint) if endpoint.host else f"MX, port {endpoint.port}"
-    return where if name == endpoint.host else f"{name} ({where})"
-
-
-def _not_judged(record: Record) -> Explanation:
-    if any(attempt.dot_sent is not None for attempt in record.attempts) and record.sighting is None:
-        return Explanation("not judged: interrupted", "sent; if it still arrives, nobody will remove it")
-    return Explanation("not judged: interrupted")
-
-
-def _words(verdict: Verdict) -> str:
+def verdict_words(verdict: Verdict) -> str:
+    """The verdict in a few words."""
     words = str(verdict.outcome)
     if verdict.delivery_seconds is not None:
         words += f" in {seconds_text(verdict.delivery_seconds)}"
@@ -101,6 +90,18 @@ def _words(verdict: Verdict) -> str:
     if verdict.reason and verdict.reason != verdict.outcome.value:
         words += f": {verdict.reason}"
     return words
+
+
+def place(name: str, endpoint: Endpoint) -> str:
+    """A sender or mailbox: its name, and host and port where the name does not say them."""
+    where = str(endpoint) if endpoint.host else f"MX, port {endpoint.port}"
+    return where if name == endpoint.host else f"{name} ({where})"
+
+
+def _not_judged(record: Record) -> Explanation:
+    if any(attempt.dot_sent is not None for attempt in record.attempts) and record.sighting is None:
+        return Explanation("not judged: interrupted", "sent; if it still arrives, nobody will remove it")
+    return Explanation("not judged: interrupted")
 
 
 def _facts(record: Record, verdict: Verdict, route: Route, down: ProbeFailure | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from rich.live import Live
 from rich.text import Text
 
 from mailprobe.cli.show import INTERRUPTED, TextDisplay, Wanted
-from mailprobe.cli.verdicts import Status
 from mailprobe.cli.waterfall import Line, Paper
 from mailprobe.clock import Clock
 from mailprobe.plan import Plan
@@ -33,7 +31,7 @@ class LiveDisplay(TextDisplay):
 
     @property
     def paper(self) -> Paper:
-        return Paper.of(sys.stdout.encoding, self._console.width)
+        return Paper.of(self._console.encoding, self._console.width)
 
     def __enter__(self) -> LiveDisplay:
         self._live.start()
@@ -47,9 +45,9 @@ class LiveDisplay(TextDisplay):
     def interrupted(self) -> None:
         self._console.print(INTERRUPTED, style="magenta")
 
-    def end(self, outcomes: Outcomes) -> Status:
+    def print(self, outcomes: Outcomes) -> None:
         self._live.stop()
-        return super().end(outcomes)
+        super().print(outcomes)
 
     def write(self, line: Line) -> None:
         # a line of a transcript may be longer than the terminal is wide: whole, so that it can be copied

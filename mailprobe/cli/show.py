@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailprobe.cli import verdicts, waterfall
-from mailprobe.cli.explain import Explanation, explain, place, seconds_text
+from mailprobe.cli.explain import Explanation, explain, place, seconds_text, verdict_words
 from mailprobe.cli.verdicts import Status
 from mailprobe.cli.waterfall import Line, Paper
 from mailprobe.clock import Clock
@@ -91,7 +91,15 @@ class Display:
         print(INTERRUPTED, file=sys.stderr)  # noqa: T201
 
     def end(self, outcomes: Outcomes) -> Status:
-        """Prints what the run came to; the exit status."""
+        """Prints what the run came to; the exit status, also where nobody reads any more."""
+        with _readers_may_leave():
+            self.print(outcomes)
+        if outcomes.interrupted:
+            return Status.UNKNOWN
+        return verdicts.worst(verdicts.status_of(record, self.wanted.warning) for record in outcomes.records)
+
+    def print(self, outcomes: Outcomes) -> None:
+        """Prints what the run came to."""
         if self.wanted.format is Format.NAGIOS:
             explained = [(record, self.explain(record)) for record in outcomes.records]
             wanted = self.wanted
@@ -102,13 +110,6 @@ class Display:
             document = results_document(outcomes.records, self.clock, self.wanted.transcript)
             print(json.dumps(document, indent=2, ensure_ascii=True))  # noqa: T201
             self._complain(outcomes)
-        return self.status(outcomes)
-
-    def status(self, outcomes: Outcomes) -> Status:
-        """The exit status of a run."""
-        if outcomes.interrupted:
-            return Status.UNKNOWN
-        return verdicts.worst(verdicts.status_of(record, self.wanted.warning) for record in outcomes.records)
 
     def explain(self, record: Record) -> Explanation:
         """What a canary came to, in words."""
@@ -145,6 +146,7 @@ class TextDisplay(Display):
     def __init__(self, wanted: Wanted, plan: Plan, clock: Clock) -> None:
         super().__init__(wanted, plan, clock)
         self._progress: dict[str, _Progress] = {}
+        self._judged: dict[str, Line] = {}
         self._notes: dict[str, str] = dict.fromkeys(self.plan.mailboxes, "logging in")
 
     @property
@@ -166,11 +168,13 @@ class TextDisplay(Display):
             case DotSent(canary, _, at) if canary.id in self._progress:
                 self._progress[canary.id].dot_sent = at
             case AttemptEnded(canary, attempt, retry_at) if canary.id in self._progress and retry_at is not None:
-                said = attempt.last_reply
+                reply = attempt.last_reply
                 self._progress[canary.id].retry_at = retry_at
-                self._progress[canary.id].said = str(said.reply) if said else str(attempt.reason)
+                self._progress[canary.id].said = str(reply.reply) if reply else str(attempt.reason)
             case Judged(verdict):
                 self._progress.pop(verdict.canary.id, None)
+                said = f"{verdict.canary.route}: {verdict_words(verdict)}"
+                self._judged[verdict.canary.id] = Line(plain_text(said), waterfall.style_of(verdict))
 
     def stage_ended(self, canary: Canary, time: StageTime) -> None:
         if canary.id in self._progress:
@@ -179,7 +183,9 @@ class TextDisplay(Display):
     def now(self) -> Iterator[Line]:
         """What is going on, as lines."""
         paper = self.paper
-        # another thread draws: copies, since the loop's goes on
+        # copies: another thread draws, and the loop's goes on
+        for line in [*self._judged.values()]:
+            yield Line(paper.cut(line.text), line.style)
         for mailbox, note in [*self._notes.items()]:
             where = place(mailbox, self.plan.mailboxes[mailbox].endpoint)
             yield Line(paper.cut(f"mailbox {where}: {note}"), "dim")
@@ -197,10 +203,9 @@ class TextDisplay(Display):
             return f"attempt {progress.attempt}, {seconds_text(now - progress.begun)}"
         return f"on its way, {seconds_text(now - progress.dot_sent)}"
 
-    def end(self, outcomes: Outcomes) -> Status:
+    def print(self, outcomes: Outcomes) -> None:
         for line in self.result(outcomes):
             self.write(line)
-        return self.status(outcomes)
 
     def result(self, outcomes: Outcomes) -> Iterator[Line]:
         """What the run came to, as lines."""
@@ -208,6 +213,9 @@ class TextDisplay(Display):
             if number:
                 yield Line("")
             yield from self._record(record)
+        if len(outcomes.records) > 1:
+            yield Line("")
+            yield from waterfall.overview([(record, self.explain(record)) for record in outcomes.records], self.paper)
         if outcomes.interrupted and not outcomes.records:
             yield Line("interrupted; nothing was sent", "magenta")
 
@@ -239,13 +247,26 @@ def show(wanted: Wanted, plan: Plan, clock: Clock) -> Iterator[Display]:
         sys.stdout.reconfigure(errors="replace")  # a server's words in a terminal that cannot show them
     if wanted.format is not Format.TEXT:
         yield Display(wanted, plan, clock)
-    elif not on_terminal() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+    elif not on_terminal() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         yield TextDisplay(wanted, plan, clock)
     else:
         from mailprobe.cli.live import LiveDisplay
 
         with LiveDisplay(wanted, plan, clock) as display:
             yield display
+
+
+@contextmanager
+def _readers_may_leave() -> Iterator[None]:
+    """`| head`, a pager that was left: no error, and none when Python flushes at its end."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _transcript(record: Record) -> Iterator[Line]:

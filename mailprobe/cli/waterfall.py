@@ -27,7 +27,7 @@ _TIME: Final = 9
 _ROOM_FOR_BARS: Final = 60
 """Columns from which on there is room for bars."""
 
-STYLES: Final = {
+_STYLES: Final = {
     Outcome.DELIVERED: "green",
     Outcome.JUNKED: "yellow",
     Outcome.DEFERRED: "red",
@@ -70,10 +70,13 @@ class Paper:
         """The text, no longer than a line."""
         return text if len(text) <= self.width else text[: self.width - 3] + "..."
 
-    def wrapped(self, text: str, indent: str, style: str = "") -> Iterator[Line]:
-        """The text on as many lines as it needs."""
-        room = max(self.width, len(indent) + 20)
-        for line in textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False):
+    def wrapped(self, text: str, indent: str, style: str = "", *, hanging: str | None = None) -> Iterator[Line]:
+        """The text on as many lines as it needs; `hanging`: the indent of all but the first."""
+        following = indent if hanging is None else hanging
+        room = max(self.width, len(following) + 20)
+        for line in textwrap.wrap(
+            text, room, initial_indent=indent, subsequent_indent=following, break_on_hyphens=False
+        ):
             yield Line(line, style)
 
 
@@ -85,13 +88,21 @@ def head(route: Route, paper: Paper) -> Iterator[Line]:
 
 
 def way(record: Record, paper: Paper) -> Iterator[Line]:
-    """All stages of a canary's attempts, and its way to the mailbox."""
+    """The stages of a canary's last attempt and its way to the mailbox; of earlier attempts why they failed."""
+    if not record.attempts:
+        return
+    *earlier, last = record.attempts
+    for attempt in earlier:
+        reply = attempt.last_reply
+        said = reply.reply if reply and reply.stage == attempt.stage else attempt.detail or attempt.reason
+        words = f"{_numbered(attempt, record)}: {attempt.outcome} at {attempt.stage}: {said}"
+        yield from paper.wrapped(plain_text(words), "  ", "red", hanging="    ")
+    if earlier:
+        yield Line(f"  {_numbered(last, record)}", "dim")
     verdict = record.verdict
-    total = sum(time.seconds for attempt in record.attempts for time in attempt.stages)
-    total += (verdict.transit_seconds or 0.0) if verdict else 0.0
-    scale = _Scale(total, paper)
-    for attempt in record.attempts:
-        yield from _attempt(attempt, scale, paper, numbered=len(record.attempts) > 1)
+    transit = verdict.transit_seconds if verdict else None
+    scale = _Scale(sum(time.seconds for time in last.stages) + (transit or 0.0), paper)
+    yield from _attempt(last, scale, paper)
     if record.sighting and verdict:
         yield _transit(record.sighting.folder, verdict, scale, paper)
 
@@ -103,9 +114,21 @@ def stages(times: Sequence[StageTime], paper: Paper) -> Iterator[Line]:
         yield Line(_row(time.stage, seconds_text(time.seconds), scale.next(time.seconds), "", paper))
 
 
+def overview(records: Sequence[tuple[Record, Explanation]], paper: Paper) -> Iterator[Line]:
+    """A line for each of several canaries."""
+    name = max(len(record.canary.route) for record, _ in records)
+    for record, explanation in records:
+        yield Line(paper.cut(f"{record.canary.route:<{name}}  {explanation.verdict}"), style_of(record.verdict))
+
+
+def style_of(verdict: Verdict | None) -> str:
+    """The colour of what a canary came to."""
+    return _STYLES[verdict.outcome] if verdict else "magenta"
+
+
 def summary(record: Record, explanation: Explanation, paper: Paper) -> Iterator[Line]:
     """What a canary came to, who said what, and what would be right."""
-    style = STYLES[record.verdict.outcome] if record.verdict else "magenta"
+    style = style_of(record.verdict)
     yield from paper.wrapped(explanation.verdict, "  ", style)
     yield from paper.wrapped(explanation.facts, "    ", style)
     yield from paper.wrapped(explanation.advice, "    ")
@@ -128,9 +151,12 @@ class _Scale:
         return (" " * min(begin, _BAR - 1) + mark)[:_BAR]
 
 
-def _attempt(attempt: Attempt, scale: _Scale, paper: Paper, *, numbered: bool) -> Iterator[Line]:
-    if numbered:
-        yield Line(f"  attempt {attempt.number}", "dim")
+def _numbered(attempt: Attempt, record: Record) -> str:
+    after = attempt.begun - record.attempts[0].begun
+    return f"attempt {attempt.number}" + (f", {seconds_text(after)} after the first" if after else "")
+
+
+def _attempt(attempt: Attempt, scale: _Scale, paper: Paper) -> Iterator[Line]:
     refusals = {said.stage: str(said.reply) for said in attempt.replies if said.reply.is_refusal}
     for time in attempt.stages:
         failed = time.stage in refusals or time.stage == attempt.stage
@@ -150,7 +176,7 @@ def _note(stage: Stage, attempt: Attempt) -> str:
 
 
 def _transit(folder: str, verdict: Verdict, scale: _Scale, paper: Paper) -> Line:
-    style = STYLES[verdict.outcome] if verdict.outcome is not Outcome.DELIVERED else ""
+    style = _STYLES[verdict.outcome] if verdict.outcome is not Outcome.DELIVERED else ""
     note = f"in {plain_text(folder)}"
     if verdict.transit_seconds is None:
         return Line(_row(Stage.TRANSIT, "unknown", "", note, paper), style)

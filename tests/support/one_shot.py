@@ -28,7 +28,8 @@ from support.servers_fixtures import MailLab
 
 WITHIN = 30.0
 """Seconds after which a process that ought to end is taken for one that hangs."""
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[78=>]|\r")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[78=>]")
+_LINES = re.compile(r"[\r\n]+")
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -165,7 +166,7 @@ class Terminal:
     @property
     def text(self) -> str:
         """Everything that was ever shown, without control sequences."""
-        return _CONTROL.sub("", self.raw.decode("utf-8", "replace")).replace("\n\n", "\n")
+        return _LINES.sub("\n", _CONTROL.sub("", self.raw.decode("utf-8", "replace")))
 
     def wait_for(self, text: str) -> None:
         """Until the text has been shown. Raises TimeoutError, EOFError if the process ended without it."""
