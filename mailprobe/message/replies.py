@@ -127,32 +127,28 @@ _BY_DETAIL: Final = {
     (3, 4): Category.CONTENT,  # too big for the system
     (4, 5): Category.SYSTEM,  # congestion: the server is busy
     (5, 105): Category.POLICY,  # Exchange Online: no external recipients for this kind of sender
-    (7, 3): Category.AUTHENTICATION,
-    (7, 4): Category.AUTHENTICATION,
-    (7, 8): Category.AUTHENTICATION,
-    (7, 9): Category.AUTHENTICATION,
-    (7, 11): Category.AUTHENTICATION,
-    (7, 12): Category.AUTHENTICATION,
-    (7, 13): Category.AUTHENTICATION,
-    (7, 14): Category.AUTHENTICATION,
-    (7, 30): Category.AUTHENTICATION,  # Exchange Online: basic authentication; REQUIRETLS we never ask for
-    (7, 57): Category.AUTHENTICATION,  # Exchange Online: not logged in
-    (7, 139): Category.AUTHENTICATION,  # Exchange Online: login switched off for the mailbox or tenant
 }
 """(subject, detail) that are about something else than their subject says."""
 
 _BY_BOTH: Final = {
     # Exchange Online: not in the directory of the recipient's domain; no route can be missing while the server speaks
     (550, 4, 1): Category.ADDRESS,
+    # Postfix: what a policy service asked for without a code, as Postgrey does
+    (450, 2, 0): Category.OTHER,
 }
 """(code, subject, detail) that mean something else together."""
+
+
+_POLICY_WHERE: Final = {Stage.AUTH: Category.AUTHENTICATION, Stage.STARTTLS: Category.SYSTEM}
+"""What "security or policy" comes to where that is what was asked for."""
 
 
 def _by_enhanced(stage: Stage, code: int | None, enhanced: EnhancedStatus) -> Category | None:
     key = enhanced.subject, enhanced.detail
     category = _BY_BOTH.get((code or 0, *key)) or _BY_DETAIL.get(key) or _BY_SUBJECT.get(enhanced.subject)
-    asked = stage is Stage.AUTH or code in _LOGIN
-    return Category.AUTHENTICATION if asked and category is Category.POLICY else category
+    if category is Category.POLICY:
+        return Category.AUTHENTICATION if code in _LOGIN else _POLICY_WHERE.get(stage, category)
+    return category
 
 
 # by basic code
@@ -181,18 +177,24 @@ _BY_CODE: Final = {
 }
 """RFC 5321 4.2.3. 450, 550 and 554 are not here: they are said of everything."""
 
-_BEFORE_A_NAME: Final = frozenset({Stage.GREETING, Stage.EHLO})
-
 
 def _by_code(stage: Stage, code: int | None) -> Category:
-    if code in (550, 554) and stage in _BEFORE_A_NAME:
-        return Category.POLICY  # nobody was named yet: it is about our address or name
+    if _is_about_our_host(stage, code):
+        return Category.POLICY
     if code == 454:
         return Category.AUTHENTICATION if stage is Stage.AUTH else Category.SYSTEM
     return _BY_CODE.get(code or 0, Category.OTHER)
 
 
+def _is_about_our_host(stage: Stage, code: int | None) -> bool:
+    """Refused for good before a mail was spoken of; 521 is no mail for anybody (RFC 7504)."""
+    if stage is Stage.GREETING:
+        return code is not None and 500 <= code <= 599 and code != 521
+    return stage is Stage.EHLO and code in (550, 554)
+
+
 # what an attempt makes of it
+
 
 def _reason(stage: Stage, reply: Reply, category: Category) -> Reason:
     if not reply.is_refusal:
