@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -49,16 +49,17 @@ async def _demo(directory: Path, port: int | None) -> None:
     users = {f"{name}@{DOMAIN}": secrets.token_urlsafe(12) for name in (*SENDERS, *MAILBOXES)}
     async with lab(users, behaviour=Lively(), directory=directory) as servers:
         file = directory / "mailprobe.yaml"
-        for attempt in (PORT, 0) if port is None else (port,):
-            await asyncio.to_thread(_write, file, settings(servers, attempt), users)
-            configuration = load(file, {})
-            try:
-                await Agent(configuration, lambda: load(file, os.environ), started=_started).run()
-            except ConfigurationError:
-                if attempt == 0 or port is not None:
-                    raise
-                continue
-            return
+        await asyncio.to_thread(_write, file, settings(servers, _usual_port() if port is None else port), users)
+        await Agent(load(file, {}), lambda: load(file, {}), started=_started).run()
+
+
+def _usual_port() -> int:
+    """The usual port, or 0 for any where somebody has it."""
+    try:
+        with socket.create_server(("127.0.0.1", PORT)):
+            return PORT
+    except OSError:
+        return 0
 
 
 def settings(servers: Lab, port: int) -> dict[str, object]:
