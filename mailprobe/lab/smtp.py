@@ -9,6 +9,7 @@ import re
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -158,8 +159,20 @@ class Conversation(SMTP):
         self._lost.set()
 
     async def _handle_client(self) -> None:
-        if not await self._interfered(await self.ask(Moment.GREETING)):
+        answer = await self.ask(Moment.GREETING)
+        if not await self._interfered(answer):
             await super()._handle_client()
+        elif isinstance(answer, Say):
+            await self._turn_away()
+
+    async def _turn_away(self) -> None:
+        """Takes nothing but QUIT, as after a greeting that refuses. Source: RFC 5321 3.1."""
+        with suppress(OSError, ValueError):
+            while line := await self._reader.readline():
+                if line.strip().upper() == b"QUIT":
+                    await self.push("221 2.0.0 Bye")
+                    return self.hang_up()
+                await self.push("503 5.5.1 Bad sequence of commands")
 
     async def _asked(self, moment: Moment, method: Callable[[str | None], Awaitable[None]], arg: str | None) -> None:
         path = _PATH.search(arg or "")
