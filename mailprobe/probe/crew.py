@@ -199,9 +199,14 @@ class Crew:
             if name in mailboxes and (watcher.leaving or mailboxes[name] != watcher.mailbox)
         }
         await self._supervisor.stop(*(f"watcher:{name}" for name in gone))
-        for name in gone:
+        watermarks = {}
+        for name, watcher in gone.items():
             del self._watchers[name]
-        return {name: watcher.watermarks for name, watcher in gone.items()}
+            if _account(watcher.mailbox) == _account(mailboxes[name]):
+                watermarks[name] = watcher.watermarks
+            else:
+                self.judge.abandon(name)
+        return watermarks
 
     def _engage_watcher(self, mailbox: Mailbox, watermarks: Mapping[str, Watermark] | None) -> None:
         if engaged := self._watchers.get(mailbox.name):
@@ -269,6 +274,11 @@ class Crew:
         watcher = self._watchers.get(mailbox)
         if watcher:
             watcher.want_scan()
+
+
+def _account(mailbox: Mailbox) -> tuple[object, ...]:
+    """What makes it the mailbox in which a canary that was sent earlier can be looked for."""
+    return mailbox.address, mailbox.endpoint.host, mailbox.login.username, mailbox.inbox, mailbox.junk
 
 
 def _same(before: Plan, plan: Plan, name: str) -> bool:

@@ -73,6 +73,10 @@ class Judge:
         self.publish(self.ledger.scanned(scan))
         self._changed.set()
 
+    def abandon(self, mailbox: str) -> None:
+        """Another mailbox has this name now: what was sent to the one before cannot be looked for."""
+        self.publish(self.ledger.abandon(mailbox, self.clock.now()))
+
     def verdict_of(self, canary_id: str) -> asyncio.Future[Verdict]:
         """A future of the canary's verdict; ask before the canary is opened."""
         return self._waiting.setdefault(canary_id, asyncio.get_running_loop().create_future())

@@ -31,12 +31,12 @@ A word costs O(log n). Two heaps hold one item a canary, (instant, id): `_agenda
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush, heapreplace
 from math import inf
 from typing import Final
 
-from mailprobe.errors import Reason
+from mailprobe.errors import Reason, Stage
 from mailprobe.events import (
     ArrivedLate,
     AttemptBegun,
@@ -225,6 +225,21 @@ class Ledger:
             else:
                 events.append(CanaryLost(record.canary, scan.finished))
                 events.append(self._forget(record, scan.finished))
+        return tuple(events)
+
+    def abandon(self, mailbox: str, at: float) -> tuple[Event, ...]:
+        """From now on another mailbox has this name: nobody can look for what was sent to the one before.
+
+        What was not seen yet is unobserved, and never lost.
+        """
+        events: list[Event] = []
+        for record in [record for record in self._records.values() if record.canary.mailbox == mailbox]:
+            canary = record.canary
+            if isinstance(record, Past):
+                events += [self._forget(record, at)] if record.missing else []
+            elif not record.seen:
+                verdict = Verdict(canary, Outcome.UNOBSERVED, at, Stage.TRANSIT, Reason.NOBODY_LOOKED)
+                events += self._close(record, replace(verdict, attempts=record.attempts, retried=record.attempts > 1))
         return tuple(events)
 
     # -- time

@@ -178,7 +178,7 @@ class Watcher:
                 await self._scan(view)
             else:
                 await self._look(view)
-            if self.sweeper.due(self._clock.now()):
+            if self.sweeper.due(self._clock.now(), busy=self._look_due() is not None):
                 await self._sweep(view)
             await self._quota(view)
         while self.sweeper:

@@ -71,6 +71,45 @@ async def test_a_scan_that_began_too_early_proves_nothing_and_another_is_asked_f
     assert court.outcomes == [Outcome.OVERDUE]
 
 
+async def test_while_a_scan_is_awaited_no_other_is_asked_for() -> None:
+    court = Court()
+    async with court.sitting():
+        court.accepted()
+        await court.clock.advance(ROUTE.deadline + 1)
+        for _ in range(3):
+            court.accepted()
+            await court.clock.advance(1)
+        assert court.asked == [ROUTE.deadline]
+
+
+async def test_another_mailbox_of_the_same_name_proves_nothing() -> None:
+    court = Court()
+    async with court.sitting():
+        overdue = court.accepted()
+        await court.clock.advance(ROUTE.deadline + 1)
+        court.judge.scanned(a_scan(court.clock))
+        awaited, now = court.accepted(), court.clock.now()
+        trying = court.canary()
+        court.judge.open(trying)
+        court.judge.attempt_begun(trying, 1, now)
+        court.judge.abandon("box")
+        told = {verdict.canary.id: (verdict.outcome, verdict.reason) for verdict in court.verdicts}
+        assert told == {
+            overdue.id: (Outcome.OVERDUE, Reason.NOT_THERE),
+            awaited.id: (Outcome.UNOBSERVED, Reason.NOBODY_LOOKED),
+            trying.id: (Outcome.UNOBSERVED, Reason.NOBODY_LOOKED),
+        }
+        court.judge.dot_sent(trying, 1, now)
+        court.judge.attempt_ended(trying, answered(1, now, now, AttemptOutcome.DEFERRED, None, Reason.DEFERRED), 1e6)
+        assert not court.judge.ledger.may_attempt(trying.id)
+        for _ in range(2):
+            await court.clock.advance(ROUTE.late_until)
+            court.judge.scanned(a_scan(court.clock))
+        assert court.of(CanaryLost) == []
+        assert len(court.verdicts) == 3
+        assert court.judge.ledger.expecting("box") == court.judge.ledger.in_flight(ROUTE.name) == 0
+
+
 async def test_many_canaries_of_a_mailbox_share_a_scan() -> None:
     court = Court()
     async with court.sitting():

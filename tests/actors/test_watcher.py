@@ -221,6 +221,18 @@ async def test_a_server_that_is_down_is_asked_with_growing_pauses() -> None:
         assert post.watcher._decided.is_set()
 
 
+async def test_after_a_session_that_worked_the_pauses_begin_anew() -> None:
+    post = Post()
+    async with post.watching():
+        for _ in range(8):
+            await post.clock.advance(10)
+            before = len(post.server.logins)
+            post.server.fails["idle ends"] = lost_connection()
+            post.server.pushed.set()
+            await post.clock.advance(1)
+            assert len(post.server.logins) == before + 1
+
+
 @pytest.mark.parametrize("reason", [Reason.AUTH_REJECTED, Reason.THROTTLED])
 async def test_a_wrong_password_is_not_hammered(reason: Reason) -> None:
     post = Post()

@@ -169,6 +169,28 @@ def test_one_mailbox_that_changed_is_connected_anew_and_no_other(lab: Lab) -> No
     assert [*mails.glob("cur/*"), *mails.glob("new/*")] == [], "what the first session had not removed is not forgotten"
 
 
+def test_another_account_under_the_same_name_makes_no_losses(lab: Lab) -> None:
+    """What was sent to the account before is not there, and could not be: that is no evidence."""
+    agent = lab.agent
+    promise = {"from": "out", "to": "held", "deadline": "3s", "late_until": "4s", "timeout": "3s"}
+    lab.change("mailboxes", "held", lab.mailbox("held", "hold"))
+    lab.change("routes", "held", promise)
+    with agent.running():
+        agent.until(lambda: agent.rows("SELECT 1 FROM canary WHERE outcome = 'overdue'"))
+        lab.accounts["other"] = lab.lab.new_account()
+        lab.change("mailboxes", "held", lab.mailbox("other"))
+        assert agent.reload()[0] == 200
+        (last,) = agent.until(lambda: agent.rows("SELECT max(judged) FROM canary WHERE outcome = 'unobserved'"))[0]
+        lab.more_delivered("held", "one")
+        agent.until(lambda: agent.rows("SELECT 1 FROM canary WHERE route = 'held' AND opened > ?", last + 5), 15)
+        assert agent.metrics().value("mailprobe_agent_errors_total") == 0
+        agent.stop()
+    told = agent.rows("SELECT DISTINCT outcome, reason FROM canary WHERE route = 'held' AND judged > ?", last - 1)
+    assert set(told) - {("overdue", "not_there")} == {("unobserved", "nobody_looked"), ("delivered", None)}
+    assert agent.rows("SELECT * FROM canary WHERE outcome = 'overdue' AND judged > ?", last) == []
+    assert agent.rows("SELECT * FROM canary WHERE resolution = 'lost' AND resolved > ?", last) == []
+
+
 def test_a_wrong_password_that_is_mended_is_tried_at_the_reload(lab: Lab) -> None:
     agent = lab.agent
     file = Path(lab.parts.password(lab.accounts["two"], "wrong"))
