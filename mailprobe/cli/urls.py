@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -69,19 +70,15 @@ def mailbox_of(url: str, *, to: str, password: SecretReference, ca_file: Path | 
 
 
 def _split(option: str, url: str, schemes: tuple[str, ...]) -> tuple[SplitResult, Mapping[str, str]]:
+    _refuse_password(option, url)
     wanted = ", ".join(f"{scheme}://" for scheme in schemes)
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{option}: not a URL: {error}") from None
+    except ValueError:  # whose text repeats the URL
+        raise ConfigurationError(f"{option}: not a URL; write {schemes[0]}://user@host:port") from None
     if parts.scheme not in schemes:
         raise ConfigurationError(f"{option}: {parts.scheme or 'no scheme'} is not known here; begin with {wanted}")
-    if parts.password is not None:
-        raise ConfigurationError(
-            f"{option}: no password on the command line, where others can read it; use {option}-password-file or "
-            f"the environment variable MAILPROBE_{option[2:].upper()}_PASSWORD"
-        )
     if parts.path.strip("/") or parts.fragment:
         raise ConfigurationError(f"{option}: nothing may stand between the port and the question mark")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -91,6 +88,24 @@ def _split(option: str, url: str, schemes: tuple[str, ...]) -> tuple[SplitResult
     if not parts.hostname:
         raise ConfigurationError(f"{option}: no host in it; write {schemes[0]}://host")
     return parts, options
+
+
+def _refuse_password(option: str, url: str) -> None:
+    """Before anything is parsed: a slash or question mark in it would make the rest look like a port or an option."""
+    user, at, _ = (url.partition("://")[2] or url).rpartition("@")
+    if at and ":" in user:
+        raise ConfigurationError(
+            f"{option}: no password on the command line, where others can read it; use {option}-password-file or "
+            f"the environment variable MAILPROBE_{option[2:].upper()}_PASSWORD"
+        )
+
+
+def _source(option: str, options: Mapping[str, str]) -> str | None:
+    address = options.get("source")
+    try:
+        return str(ip_address(address)) if address is not None else None
+    except ValueError:
+        raise ConfigurationError(f"{option}: source={address!r}: an IP address of this machine") from None
 
 
 def _endpoint(
@@ -105,7 +120,7 @@ def _endpoint(
         verify=_choice(option, "verify", options, {"full": True, "none": False}, True),
         ca_file=ca_file,
         server_name=options.get("server_name"),
-        source_address=options.get("source"),
+        source_address=_source(option, options),
         family=_choice(option, "family", options, {family.value: family for family in Family}, Family.ANY),
     )
     if tls is TlsMode.PLAINTEXT and login and not endpoint.is_loopback:
