@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mailprobe.probe import looking
 from mailprobe.probe.backoff import Backoff
-from mailprobe.probe.sweeper import BATCH, PATIENCE, Sweeper
+from mailprobe.probe.sweeper import BATCH, BUSY_PATIENCE, PATIENCE, Sweeper
 
 
 @pytest.mark.parametrize(("waited", "pause"), [(0, 0.005), (0.2, 0.005), (1, 0.02), (10, 0.2), (50, 1.0), (1e6, 1.0)])
@@ -41,6 +41,8 @@ def test_the_sweeper_waits_for_company_but_not_long():
     sweeper.add(("INBOX", 1, 7), now=10.0)
     assert not sweeper.due(10.5)
     assert sweeper.due(10.0 + PATIENCE)
+    assert not sweeper.due(10.0 + PATIENCE, busy=True)
+    assert sweeper.due(10.0 + BUSY_PATIENCE, busy=True)
     sweeper.removed(sweeper.batch(), 11.0)
     assert len(sweeper) == 0
 
