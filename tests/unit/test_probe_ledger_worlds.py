@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given, seed, settings
 from support.worlds import DEADLINE, END, GRACE, Played, Truth, World, canary_of, judged, worlds
 
 from mailprobe.errors import Reason
@@ -305,14 +305,17 @@ def test_the_worlds_are_rich() -> None:
     outcomes: set[object] = set()
     kinds: set[type[Event]] = set()
 
-    @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(worlds)
     def play(world: World) -> None:
         played = Played(world)
         outcomes.update(judged(played.log))
         kinds.update(type(event) for event in played.log)
 
-    play()
+    for round_ in range(20):  # a skipped canary is rare: killed between two words of the submitter
+        seed(round_)(play)()
+        if outcomes == set(Outcome):
+            break
     assert outcomes == set(Outcome)
     assert {ArrivedLate, CanaryLost, DuplicateSighted, BounceReceived} <= kinds
     assert DEADLINE > GRACE
