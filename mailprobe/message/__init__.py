@@ -2,9 +2,11 @@
 
 from mailprobe.message.authres import Authenticated, Authentication, authentication
 from mailprobe.message.compose import Composed, Composer, check_address
-from mailprobe.message.dsn import Action, Report, parse_report
+from mailprobe.message.dsn import parse_report
 from mailprobe.message.received import Hop, hops
 from mailprobe.message.recognise import BounceCandidate, ForeignAgent, Ours, Recognised, Stranger, recognise
+from mailprobe.message.replies import Category, Meaning, category_of, meaning_of
+from mailprobe.message.report import Action, Report
 from mailprobe.message.token import Key, Token, new_canary_id
 
 __all__ = [
@@ -12,19 +14,23 @@ __all__ = [
     "Authenticated",
     "Authentication",
     "BounceCandidate",
+    "Category",
     "Composed",
     "Composer",
     "ForeignAgent",
     "Hop",
     "Key",
+    "Meaning",
     "Ours",
     "Recognised",
     "Report",
     "Stranger",
     "Token",
     "authentication",
+    "category_of",
     "check_address",
     "hops",
+    "meaning_of",
     "new_canary_id",
     "parse_report",
     "recognise",

@@ -1,75 +1,28 @@
-"""Delivery status notifications read (RFC 3464, RFC 6533): what became of a canary, in the words of an MTA.
-
-A report is taken apart iteratively and by hand: the standard library's parser recurses as deep as the message nests,
-and its header parameters can raise. `_READERS` is where readers of other shapes of bounces belong.
-"""
+"""Reports about messages read, in the standard shape (RFC 3464, RFC 6533) or in prose: what became of a canary."""
 
 from __future__ import annotations
 
-import base64
-import quopri
 import re
-import string
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from mailprobe.errors import EnhancedStatus, plain_text
 from mailprobe.message.fields import Headers, split_message, text_of, without_comments
+from mailprobe.message.mime import Part, parts_of
+from mailprobe.message.notices import told_in_prose
+from mailprobe.message.report import Action, Report
 from mailprobe.message.token import Key, Token
 
 REPORT_LIMIT: Final = 256 * 1024
 """Octets of a message that are read; what lies behind is the returned body, of no use here."""
 
-PARTS_LIMIT: Final = 50
-NESTING_LIMIT: Final = 4
-"""MIME parts and levels that are followed. A report has 3 parts on 1 level; gateways wrap it once or twice."""
-
 _RECIPIENTS_LIMIT: Final = 20
 _NAME_LIMIT: Final = 255
-_BOUNDARY: Final = re.compile(rb'boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_STATUS_IN_REPLY: Final = re.compile(r"(?:\d{3}[ -])?\s*([245]\.\d{1,3}\.\d{1,3})(?!\S)")
-_NOT_BASE64: Final = bytes(set(range(256)).difference(string.ascii_letters.encode(), string.digits.encode(), b"+/"))
+_STATUS_IN_REPLY: Final = re.compile(r"(?:\d{3}[ -])?\s*#?([245]\.\d{1,3}\.\d{1,3})(?!\S)")
 _BLANK_LINE: Final = re.compile(rb"\r?\n(?:[ \t]*\r?\n)+")
 
-
-class Action(StrEnum):
-    """What the reporting MTA did (RFC 3464 2.3.3)."""
-
-    FAILED = "failed"
-    DELAYED = "delayed"
-    DELIVERED = "delivered"
-    RELAYED = "relayed"
-    EXPANDED = "expanded"
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a DSN says. Texts are safe to show, empty where nothing was said.
-
-    `status` is an enhanced status code; `diagnostic` is the reply of `remote_mta`, or the reporting MTA's own words.
-    `token` is that of the canary it is about; None: it is about no canary of this key.
-    """
-
-    action: Action
-    status: str
-    diagnostic: str
-    reporting_mta: str
-    remote_mta: str
-    envelope_id: str
-    token: Token | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A MIME part that is no multipart: its type in lower case, and its content with the transfer encoding undone."""
-
-    content_type: bytes
-    content: bytes
-
-
-Reader = Callable[[tuple[Part, ...]], Report | None]
+Reader = Callable[[Headers, tuple[Part, ...]], Report | None]
 
 
 def parse_report(message: bytes, key: Key) -> Report | None:
@@ -78,14 +31,17 @@ def parse_report(message: bytes, key: Key) -> Report | None:
     The canary is known by its ENVID, else by the headers returned, else by whatever else is quoted.
     """
     message = message[:REPORT_LIMIT]
-    parts = tuple(_parts(message))
+    headers = Headers(split_message(message)[0])
+    parts = tuple(parts_of(message))
+    if any(part.content_type in _OTHER_REPORTS for part in parts):
+        return None
     for read in _READERS:
-        if report := read(parts):
+        if report := read(headers, parts):
             return replace(report, token=_token(report, parts, message, key))
     return None
 
 
-def _delivery_status(parts: tuple[Part, ...]) -> Report | None:
+def _delivery_status(_headers: Headers, parts: tuple[Part, ...]) -> Report | None:
     """The standard shape: a message/delivery-status part, its first block about the message, the others recipients."""
     content = next((part.content for part in parts if part.content_type in _STATUS_TYPES), None)
     if content is None:
@@ -148,57 +104,14 @@ def _token(report: Report, parts: tuple[Part, ...], message: bytes, key: Key) ->
     )
 
 
-def _parts(message: bytes) -> Iterator[Part]:
-    """The leaves of a message's MIME tree in order, as far as the limits go; what is too deep is a leaf."""
-    pending = [(message, 0)]
-    for _ in range(PARTS_LIMIT):
-        if not pending:
-            return
-        entity, depth = pending.pop()
-        head, body = split_message(entity)
-        fields = Headers(head)
-        content_type = (fields.first(b"content-type") or b"text/plain").strip()
-        boundary = _BOUNDARY.search(content_type)
-        kind = content_type.partition(b";")[0].strip().lower()
-        if kind.startswith(b"multipart/") and boundary and depth < NESTING_LIMIT:
-            children = _split(body, boundary[1] or boundary[2])
-            pending.extend((child, depth + 1) for child in reversed(children))
-        else:
-            yield Part(kind, _decoded(body, fields))
-
-
-def _split(body: bytes, boundary: bytes) -> list[bytes]:
-    """The parts between delimiter lines, at most `PARTS_LIMIT` (RFC 2046 5.1.1). An unended last part counts."""
-    delimiter = b"\n--" + boundary
-    pieces = (b"\n" + body).split(delimiter, PARTS_LIMIT)
-    parts: list[bytes] = []
-    for piece in pieces[1:]:
-        rest, _, content = piece.partition(b"\n")
-        if rest.strip() == b"--":
-            break
-        if not rest.strip():
-            parts.append(content)
-        elif parts:
-            # a longer boundary that begins like this one: not a delimiter
-            parts[-1] += delimiter + piece
-    return parts
-
-
-def _decoded(body: bytes, fields: Headers) -> bytes:
-    encoding = (fields.first(b"content-transfer-encoding") or b"").strip().lower()
-    if encoding == b"quoted-printable":
-        return quopri.decodestring(body)
-    if encoding == b"base64":
-        digits = body.translate(None, _NOT_BASE64)
-        whole = digits[: len(digits) - (len(digits) % 4 == 1)]
-        return base64.b64decode(whole + b"=" * (-len(whole) % 4))
-    return body
-
-
+_READERS: Final[tuple[Reader, ...]] = (_delivery_status, told_in_prose)
 _STATUS_TYPES: Final = frozenset({b"message/delivery-status", b"message/global-delivery-status"})
-_GRAVITY: Final = (Action.FAILED, Action.DELAYED, Action.EXPANDED, Action.RELAYED, Action.DELIVERED)
-_READERS: Final[tuple[Reader, ...]] = (_delivery_status,)
+_OTHER_REPORTS: Final = frozenset(
+    {b"message/disposition-notification", b"message/global-disposition-notification", b"message/feedback-report"}
+)
+"""That a message was read (RFC 8098), or called spam (RFC 5965): it was delivered."""
 _RETURNED_TYPES: Final = frozenset(
     {b"message/rfc822", b"message/global", b"text/rfc822-headers", b"message/rfc822-headers", b"message/global-headers"}
 )
+_GRAVITY: Final = (Action.FAILED, Action.DELAYED, Action.EXPANDED, Action.RELAYED, Action.DELIVERED)
 _ACTIONS: Final = frozenset(Action)

@@ -41,6 +41,10 @@ class Headers:
         start += len(name) + 2
         return _unfolded(self._raw[start : self._end_of_field(start)])
 
+    def names(self, telling: re.Pattern[bytes]) -> list[bytes]:
+        """The names of those fields, in order, that a pattern of the form `\\n(name|name|...):` lists."""
+        return telling.findall(self._folded)
+
     def all(self, name: bytes, limit: int) -> Iterator[bytes]:
         """The unfolded bodies of the first `limit` fields called `name` (lower case), topmost first."""
         for body, _, _ in self.places(name, limit):

@@ -46,7 +46,7 @@ def hops(headers: bytes) -> tuple[Hop, ...]:
     before: float | None = None
     for body in reversed(found):
         clauses, date = _taken_apart(body)
-        at = _wall(date)
+        at = wall_of_date(date)
         seconds = max(0.0, at - before) if at is not None and before is not None else None
         way.append(Hop(clauses.get("by"), clauses.get("from"), clauses.get("with"), seconds, at))
         before = at if at is not None else before
@@ -75,7 +75,7 @@ def _value(keyword: str, words: list[str]) -> str:
     return plain_text(value.rstrip(";,"), _NAME_LIMIT)
 
 
-def _wall(date: str) -> float | None:
+def wall_of_date(date: str) -> float | None:
     """Unix seconds of a date and time (RFC 5322 3.3), obsolete forms too; None if it is none. `-0000` means UTC."""
     try:
         parsed = parsedate_tz(date.strip()[:64])
