@@ -17,7 +17,7 @@ from mailprobe.auth.canary_key import canary_key
 from mailprobe.clock import Clock, SystemClock
 from mailprobe.config.configuration import Configuration
 from mailprobe.errors import ConfigurationError
-from mailprobe.events import Bus, ConfigReloaded, LoopLagged
+from mailprobe.events import Bus, ConfigReloaded, LoopLagged, TaskFailed
 from mailprobe.imap import Watermark
 from mailprobe.message import Key
 from mailprobe.observe.history import History, Record
@@ -105,18 +105,17 @@ class Agent:
         """Reads the configuration again and uses it; answers its problems if it has any: nothing changes then."""
         async with self._reloading:
             try:
-                configuration = await asyncio.to_thread(self._load)
+                await self._use(await asyncio.to_thread(self._load))
+                problems: tuple[str, ...] = ()
             except ConfigurationError as error:
-                _say(f"not reloaded: {problem}" for problem in error.problems)
-                self.bus.publish(ConfigReloaded(self.clock.now(), error.problems))
-                return error.problems
-            _say(configuration.warnings)
-            _say(_after_restart(self.configuration, configuration))
-            await self.crew.apply(configuration.plan)
-            self.configuration = configuration
-            self.bus.publish(ConfigReloaded(self.clock.now()))
-            LOG.info("configuration reloaded: %d routes", len(configuration.plan.routes))
-            return ()
+                problems = error.problems
+            except Exception as error:
+                LOG.exception("reload failed")
+                self.bus.publish(TaskFailed("reload", error))
+                problems = (f"a bug of mailprobe's, see its log: {type(error).__name__}",)
+            _say(f"not reloaded: {problem}" for problem in problems)
+            self.bus.publish(ConfigReloaded(self.clock.now(), problems))
+            return problems
 
     async def probe(self, route: str, timeout: float) -> Record:
         """Sends one canary now and answers its record when it is judged, or after `timeout` seconds as it is then.
@@ -179,6 +178,15 @@ class Agent:
 
     async def _reload(self) -> None:
         await self.reload()
+
+    async def _use(self, configuration: Configuration) -> None:
+        if self._stopping.is_set():
+            raise ConfigurationError("the agent is ending")
+        _say(configuration.warnings)
+        _say(_after_restart(self.configuration, configuration))
+        await self.crew.apply(configuration.plan)
+        self.configuration = configuration
+        LOG.info("configuration reloaded: %d routes", len(configuration.plan.routes))
 
     def _remember(self, mailbox: str, watermarks: Mapping[str, Watermark]) -> None:
         if self.journal is None or self._remembered.get(mailbox) == watermarks:

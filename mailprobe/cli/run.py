@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ def run(file: Path) -> None:
 
     SIGHUP or POST /-/reload reads the configuration again. Exit status: 0, or 2 where the agent cannot begin.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload; by itself it would end us
     try:
         run_agent(lambda: load_apart(file, os.environ))
     except ConfigurationError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from mailprobe.clock import Clock
 from mailprobe.events import Publish, TaskFailed
@@ -28,19 +28,18 @@ class Supervisor:
         self._publish = publish
         self._first_pause = first_pause
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending = False
 
     def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Runs `work` under this name, again and again while it fails; ends when it returns."""
         task = self._group.create_task(self._supervise(name, work), name=name)
-        self._tasks[name] = task
-        task.add_done_callback(lambda done: self._forget(name, done))
+        self._keep(name, task)
 
-    def once(self, name: str, work: Awaitable[None]) -> asyncio.Task[None]:
+    def once(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Runs something a single time; a failure is reported and not repeated."""
         task = self._group.create_task(self._guard(name, work), name=name)
-        key = f"{name}#{id(task)}"
-        self._tasks[key] = task
-        task.add_done_callback(lambda done: self._forget(key, done))
+        task.add_done_callback(lambda _: work.close())  # which has not begun if the task was cancelled at once
+        self._keep(f"{name}#{id(task)}", task)
         return task
 
     async def stop(self, *names: str) -> None:
@@ -58,7 +57,8 @@ class Supervisor:
             await asyncio.wait(tasks, timeout=timeout)
 
     def cancel_all(self) -> None:
-        """Cancels everything; the task group's end waits for it."""
+        """Cancels everything, also what is begun from now on; the task group's end waits for it."""
+        self._ending = True
         for task in [*self._tasks.values()]:
             task.cancel()
 
@@ -66,6 +66,12 @@ class Supervisor:
     def names(self) -> frozenset[str]:
         """The names of all tasks that run."""
         return frozenset(self._tasks)
+
+    def _keep(self, name: str, task: asyncio.Task[None]) -> None:
+        self._tasks[name] = task
+        task.add_done_callback(lambda done: self._forget(name, done))
+        if self._ending:
+            task.cancel()
 
     def _forget(self, name: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(name) is task:

@@ -76,6 +76,24 @@ async def test_one_failing_task_does_not_end_the_others_and_once_is_once():
         assert supervisor.names == frozenset()
 
 
+async def test_once_everything_is_cancelled_nothing_new_keeps_the_agent_from_ending():
+    clock = VirtualClock()
+    ran = []
+
+    async def work():
+        ran.append(1)
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        supervisor = Supervisor(group, clock, lambda event: None)
+        supervisor.start("early", work)
+        await settle()
+        supervisor.cancel_all()
+        supervisor.start("late", work)
+        supervisor.once("later", work())
+    assert ran == [1]
+
+
 async def test_a_task_that_returns_is_not_begun_again():
     clock = VirtualClock()
     ran = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,24 @@ async def test_while_everything_hangs_and_somebody_waits_for_a_probe(tmp_path: P
 def _probed(agent: AgentProcess, asked: object) -> None:
     agent.until(lambda: agent.process is not None and agent.get("/-/healthy")[0] == 200)
     agent.get("/probe?route=r")
+
+
+@pytest.mark.parametrize("after", [0.0, 0.2, 0.5])
+async def test_while_the_configuration_is_read_again(tmp_path: Path, after: float) -> None:
+    async with SmtpScript() as smtp, ImapServer().running() as imap:
+        agent = Scripted(tmp_path, smtp, imap).agent
+
+        def stopped() -> float:
+            with agent.running():
+                routes = agent.settings["routes"]
+                agent.configure(routes=routes | {f"r{number}": routes["r"] for number in range(300)})
+                with ThreadPoolExecutor() as asking:
+                    asking.submit(agent.reload)
+                    assert agent.outlives(after)
+                    return agent.stop()
+
+        assert await asyncio.to_thread(stopped) < LIMIT
+        assert " ERROR " not in agent.log()
 
 
 async def test_while_a_retry_waits(tmp_path: Path) -> None:
