@@ -17,6 +17,7 @@ from mailprobe.model import (
     Cause,
     Incident,
     Outcome,
+    PolicyFacts,
     RouteState,
     Scan,
     Sighting,
@@ -64,6 +65,16 @@ class AttemptEnded:
     canary: Canary
     attempt: Attempt
     retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChecked:
+    """What the recipient's side asks of senders was held against attempt `number`, which ended earlier."""
+
+    canary: Canary
+    number: int
+    policy: PolicyFacts
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,15 @@ class Throttled:
 
 
 @dataclass(frozen=True, slots=True)
+class Port25Changed:
+    """Whether it looks as if this machine's own network lets nobody out to port 25. `detail` is text for people."""
+
+    blocked: bool
+    at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SlotFired:
     """A slot of a route's grid was started `lag_seconds` after its time."""
 
@@ -278,6 +298,7 @@ Event = (
     | AttemptBegun
     | DotSent
     | AttemptEnded
+    | PolicyChecked
     | CanarySighted
     | DuplicateSighted
     | BounceReceived
@@ -292,6 +313,7 @@ Event = (
     | QuotaSeen
     | CertificateSeen
     | Throttled
+    | Port25Changed
     | SlotFired
     | LoopLagged
     | TaskFailed

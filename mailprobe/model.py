@@ -118,6 +118,80 @@ class TlsFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsFacts:
+    """What the DNS said on the way to one attempt's address.
+
+    `exchangers` are (host, preference) in the order to try them, none for a submission service; `implicit`: there is
+    no MX, and it is the domain itself (RFC 5321 5.1). `addresses` are those of the host that was chosen. Both `ttl`
+    in seconds, None where no DNS was asked. `last`: no address is left that the same slot could go on to.
+    """
+
+    exchangers: tuple[tuple[str, int], ...] = ()
+    implicit: bool = False
+    ttl: int | None = None
+    addresses: tuple[str, ...] = ()
+    address_ttl: int | None = None
+    last: bool = True
+
+
+class MtaStsMode(StrEnum):
+    """What a domain's MTA-STS policy asks for. Source: RFC 8461 5."""
+
+    ENFORCE = "enforce"
+    TESTING = "testing"
+    NONE = "none"
+    ABSENT = "absent"
+    """The domain has no policy."""
+    ERROR = "error"
+    """The domain says that it has one, and it cannot be had or not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class MtaStsFacts:
+    """A domain's MTA-STS policy, and whether an attempt was as it asks; `passed` None: none asks, or nobody knows.
+
+    `exchangers` are the policy's patterns of hosts, `max_age` seconds.
+    """
+
+    mode: MtaStsMode
+    id: str = ""
+    exchangers: tuple[str, ...] = ()
+    max_age: int | None = None
+    passed: bool | None = None
+    detail: str = ""
+
+
+class DaneStatus(StrEnum):
+    """What a mail exchanger's TLSA records are good for. Source: RFC 7672 2."""
+
+    USABLE = "usable"
+    UNUSABLE = "unusable"
+    """Validated, but of no usage that mail knows: TLS is asked for, and no certificate."""
+    ABSENT = "absent"
+    """There are none that DNSSEC vouches for."""
+    ERROR = "error"
+    """They cannot be had: a sender that keeps to DANE would not deliver."""
+
+
+@dataclass(frozen=True, slots=True)
+class DaneFacts:
+    """A mail exchanger's TLSA records as text, and whether an attempt was as they ask; `passed` as in MtaStsFacts."""
+
+    status: DaneStatus
+    records: tuple[str, ...] = ()
+    passed: bool | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """What the recipient's side asks of senders, looked up beside an attempt; None: not asked for by the user."""
+
+    mta_sts: MtaStsFacts | None = None
+    dane: DaneFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptLine:
     """One line said on a connection; credentials are `***` before they get here.
 
@@ -135,7 +209,9 @@ class Attempt:
 
     `number` counts from 1. `dot_sent` is the instant at which the final dot was flushed, None if it never was;
     from then on the message may exist (RFC 5321 4.1.1.4). `stage` and `reason` say where and why it ended when
-    the outcome is not accepted; `detail` is text for people: cut, redacted, never a label.
+    the outcome is not accepted; `detail` is text for people: cut, redacted, never a label. `chain` holds the
+    certificates shown, DER, the server's first, as long as a policy is to be held against them. `policy` is known
+    later than the rest, if at all, and has changed nothing.
     """
 
     number: int
@@ -152,6 +228,9 @@ class Attempt:
     reason: Reason | None = None
     detail: str = ""
     transcript: tuple[TranscriptLine, ...] = ()
+    dns: DnsFacts | None = None
+    chain: tuple[bytes, ...] = ()
+    policy: PolicyFacts | None = None
 
     @property
     def last_reply(self) -> StageReply | None:

@@ -88,7 +88,8 @@ class Limits:
 class Sender:
     """Where canaries are handed in. For `mx` the endpoint's host is empty: it comes from the recipient's domain.
 
-    `resolver`: DNS servers as (address, port); empty: the system's.
+    `resolver`: DNS servers as (address, port); empty: the system's. `try_all`: go on to the next address at once
+    where one cannot be reached. `mta_sts`, `dane`: whether the recipient's policy is reported.
     """
 
     name: str
@@ -101,6 +102,8 @@ class Sender:
     bounces_to: str | None = None
     resolver: tuple[tuple[str, int], ...] = ()
     try_all: bool = False
+    mta_sts: bool = False
+    dane: bool = False
 
 
 class Cleanup(StrEnum):
