@@ -13,14 +13,23 @@ from typing import Final
 
 import click
 
-from mailprobe.cli.drill_findings import Change, Findings, Knowledge, Sign
-from mailprobe.cli.drilling import Settings, nobody_watching
+from mailprobe.cli.drill_findings import Findings, Knowledge, Word
+from mailprobe.cli.drilling import LEAD_IN, Settings, nobody_watching
 from mailprobe.cli.drilling import drill as play
 from mailprobe.cli.loops import runner
 from mailprobe.errors import ConfigurationError
+from mailprobe.events import (
+    IncidentChanged,
+    IncidentClosed,
+    IncidentOpened,
+    MailboxDown,
+    RouteStateChanged,
+    SignSeen,
+)
 from mailprobe.lab.outage import MINUTE, Effect, Outage, Phase, find
 from mailprobe.lab.pace import PacedClock
 from mailprobe.lab.player import Truth
+from mailprobe.model import Cause, RouteState
 
 SPEED: Final = 60.0
 _WIDTH: Final = 58
@@ -53,7 +62,7 @@ def drill(outage: str, speed: float, format_: str, seed: int) -> None:
         sys.exit(3)
     # each mailbox that goes down would be said here, and is said in the time line
     logging.getLogger("mailprobe").setLevel(logging.WARNING)
-    settings = Settings(speed, seed)
+    settings = Settings(speed, seed, lead_in=LEAD_IN)
     as_json = format_ == "json"
     with runner() as loop:
         if not as_json:
@@ -74,7 +83,7 @@ class Telling:
 
     def __init__(self, outage: Outage) -> None:
         self._facts = sorted(_facts(outage), key=lambda fact: fact[0])
-        self._signs = self._changes = 0
+        self._told = 0
         self._said: set[str] = set()
 
     @contextlib.asynccontextmanager
@@ -100,16 +109,39 @@ class Telling:
             _line(*line)
 
     def _known(self, knowledge: Knowledge) -> Iterator[tuple[float, str, str]]:
-        told: list[Sign | Change] = [*knowledge.signs[self._signs :], *knowledge.changes[self._changes :]]
-        self._signs, self._changes = len(knowledge.signs), len(knowledge.changes)
-        for item in told:
-            if isinstance(item, Change):
-                yield item.at, "", f"{item.route}: {item.state.value.upper()}"
-                continue
-            text = f"{item.route}: {item.what}" + (f", {item.cause}" if str(item.cause) else "")
-            if text not in self._said:
-                self._said.add(text)
-                yield item.at, "", f"{text} (first)"
+        words, self._told = knowledge.words[self._told :], len(knowledge.words)
+        for word in words:
+            text = _said(word)
+            # a mailbox may go down a hundred times, and of an incident only what changed for people is news
+            if not isinstance(word, MailboxDown | IncidentChanged) or text not in self._said:
+                yield word.at, "", text
+            self._said.add(text)
+
+
+def _said(word: Word) -> str:
+    """What the agent said, in a line."""
+    match word:
+        case SignSeen(route, _, _, cause):
+            return f"{route}: a sign, {_cause(cause)}"
+        case RouteStateChanged(route, _, state, _, cause, share):
+            why = f", {share:.0%} of late {_cause(cause)}" if state in (RouteState.DEGRADED, RouteState.FAILING) else ""
+            return f"{route}: {state.value.upper()}{why}"
+        case MailboxDown(mailbox, _, failure):
+            return f"mailbox {mailbox}: {failure.stage} {failure.reason} (told once)"
+        case IncidentOpened(incident):
+            return f"{incident.route}: an incident since {_clock(incident.begin)}, {_cause(incident.cause)}"
+        case IncidentChanged(incident):
+            if incident.end is not None:
+                return f"{incident.route}: the incident is over since {_clock(incident.end)}"
+            back = f", back again for the {incident.relapses}. time" if incident.relapses else ""
+            return f"{incident.route}: the incident is now {incident.state}{back}"
+        case IncidentClosed(incident):
+            return f"{incident.route}: the incident is closed"
+
+
+def _cause(cause: Cause) -> str:
+    code = " ".join(str(part) for part in (cause.code, cause.enhanced_code) if part is not None)
+    return " ".join(part for part in (cause.stage or "", code or cause.reason or "") if part)
 
 
 def _facts(outage: Outage) -> Iterator[tuple[float, str]]:
@@ -150,7 +182,7 @@ def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
     sign = findings.first_sign
     yield ""
     yield from _fact("first canary affected", findings.first_affected)
-    yield from _fact("first sign", sign.at if sign else None, f"{sign.what} {sign.cause}" if sign else "")
+    yield from _fact("first sign", sign[0] if sign else None, _cause(sign[1]) if sign else "")
     yield from _fact("degraded", findings.degraded)
     yield from _fact("failing", findings.failing)
     yield from _fact("recovering", findings.recovering)
@@ -164,7 +196,8 @@ def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
     yield f"{'canaries':>24}  {canaries}"
     for incident in findings.incidents:
         end = _clock(incident.end) if incident.end is not None else "open"
-        yield f"{'incident':>24}  {incident.route} {_clock(incident.begin)} - {end}, {incident.state}: {incident.cause}"
+        what = f"{incident.state}: {_cause(incident.cause)}"
+        yield f"{'incident':>24}  {incident.route} {_clock(incident.begin)} - {end}, {what}"
     for effect, count in truth.counts.most_common():
         yield f"{'struck':>24}  {count} times {_words(effect).strip()}"
 

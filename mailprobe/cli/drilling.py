@@ -42,7 +42,7 @@ QUIET: Final = sum(RETRY[:2]) + 5.0
 """Seconds before the clock jumps in which nothing is sent: an attempt that falls due in between is made too late."""
 USUAL_DELAY: Final = 4.0
 """Seconds that mail takes in good times, give or take half; what this machine adds should be little beside it."""
-BETWEEN_LOOKS: Final = 5.0
+TICK: Final = 2.0
 """Seconds of the outage between two looks at states that change by nothing happening."""
 _OTHER_SOURCE: Final = "127.0.0.2"
 _IMAP: Final = frozenset({At.IMAP_CONNECT, At.IMAP_LOGIN, At.IMAP_FETCH})
@@ -84,25 +84,23 @@ async def drill(outage: Outage, settings: Settings, watch: Watch = nobody_watchi
             plan = cast.plan(servers, directory, settings)
             clock.start()
             states = States()
-            knowledge = Knowledge(states, clock)
+            knowledge = Knowledge()
             bus = Bus()
             bus.subscribe(states)
             bus.subscribe(knowledge)
             async with watch(knowledge, clock, behaviour.truth):
-                await _play(plan, outage, clock, bus, knowledge, settings)
+                await _play(plan, outage, clock, bus, states)
     return knowledge, behaviour.truth
 
 
-async def _play(
-    plan: Plan, outage: Outage, clock: PacedClock, bus: Bus, knowledge: Knowledge, settings: Settings
-) -> None:
+async def _play(plan: Plan, outage: Outage, clock: PacedClock, bus: Bus, states: States) -> None:
     async with asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, clock, bus.publish)
         crew = Crew(supervisor, clock, bus.publish, key=Key.generate(), agent=AGENT, scheduled=False)
         try:
             await crew.begin(plan)
             await crew.watching(plan.mailboxes)
-            looking = group.create_task(_look_on(knowledge, clock))
+            looking = group.create_task(_tick(states, clock, bus))
             for number, route in enumerate(plan.routes.values()):
                 share = (number + 1) / (len(plan.routes) + 1)
                 group.create_task(_send(crew, route, clock, outage, share))
@@ -131,10 +129,11 @@ def _slots(begin: float, end: float, interval: float, share: float) -> Iterator[
         number += 1
 
 
-async def _look_on(knowledge: Knowledge, clock: PacedClock) -> None:
+async def _tick(states: States, clock: PacedClock, bus: Bus) -> None:
     while True:
-        await clock.sleep_until(clock.now() + BETWEEN_LOOKS)
-        knowledge.look()
+        await clock.sleep_until(clock.now() + TICK)
+        for event in states.tick(clock.now()):
+            bus.publish(event)
 
 
 @dataclass(frozen=True, slots=True)

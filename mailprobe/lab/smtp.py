@@ -171,7 +171,8 @@ class Conversation(SMTP):
             while line := await self._reader.readline():
                 if line.strip().upper() == b"QUIT":
                     await self.push("221 2.0.0 Bye")
-                    return self.hang_up()
+                    self.hang_up()
+                    return
                 await self.push("503 5.5.1 Bad sequence of commands")
 
     async def _asked(self, moment: Moment, method: Callable[[str | None], Awaitable[None]], arg: str | None) -> None:

@@ -1,0 +1,220 @@
+"""`mailprobe drill`: what it concludes from what the agent said, and whole plays of short outages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mailprobe.cli.drill import drill
+from mailprobe.cli.drill_findings import Findings, Knowledge
+from mailprobe.cli.drilling import Cast, Settings
+from mailprobe.errors import Reason, Stage
+from mailprobe.events import IncidentChanged, IncidentOpened, RouteStateChanged, SignSeen
+from mailprobe.lab.behaviour import Context
+from mailprobe.lab.outage import Outage, find
+from mailprobe.lab.player import Strike, Truth
+from mailprobe.model import Cause, Incident, Outcome, RouteState
+
+BUSY = Cause(Stage.RCPT, 451, "4.3.2", Reason.DEFERRED)
+OUTAGE = find("m365-2026-01-22")
+OK, DEGRADED, FAILING, UNKNOWN = RouteState.OK, RouteState.DEGRADED, RouteState.FAILING, RouteState.UNKNOWN
+
+CONTRACT = {
+    *("schema", "outage", "speed", "interval_seconds", "phases", "first_sign_seconds", "degraded_seconds"),
+    *("failing_seconds", "recovering_seconds", "recovered_seconds", "vendor_acknowledged_seconds", "lead_seconds"),
+    *("incidents", "canaries", "state_changes"),
+}
+
+
+def changed(at: float, before: RouteState, state: RouteState, route: str = "inbound") -> RouteStateChanged:
+    return RouteStateChanged(route, before, state, at, BUSY, 0.5)
+
+
+def incident(begin: float, end: float | None) -> Incident:
+    return Incident("i1", "inbound", begin, begin, begin, FAILING, BUSY, 0.9, 12, end=end)
+
+
+def findings(*words: object, struck: float | None = 10.0, outage: Outage = OUTAGE) -> Findings:
+    knowledge, truth = Knowledge(), Truth()
+    for word in words:
+        knowledge(word)  # type: ignore[arg-type]
+    if struck is not None:
+        phase = outage.phases[0]
+        truth.add(Strike(struck, phase, phase.effects[0], Context(1, "mx", "127.0.0.1")))
+    return Findings.of(outage, 60, 60, knowledge, truth)
+
+
+COURSE = (
+    changed(-600, UNKNOWN, OK),
+    SignSeen("inbound", -300, -301, BUSY),
+    SignSeen("inbound", 20, 10, BUSY),
+    changed(100, OK, DEGRADED),
+    changed(160, DEGRADED, FAILING),
+    IncidentOpened(incident(10, None), 170),
+    changed(5000, FAILING, DEGRADED),
+    changed(5200, DEGRADED, OK),
+    IncidentChanged(incident(10, 5200), 5200),
+)
+
+
+def test_when_the_agent_knew_what() -> None:
+    document = findings(*COURSE).document()
+    assert document.keys() >= CONTRACT
+    said = {key: value for key, value in document.items() if key.endswith("_seconds")}
+    assert said == {
+        "interval_seconds": 60,
+        "first_affected_seconds": 10,
+        "first_sign_seconds": 20,
+        "degraded_seconds": 100,
+        "failing_seconds": 160,
+        "recovering_seconds": 5000,
+        "recovered_seconds": 5200,
+        "vendor_acknowledged_seconds": 37 * 60,
+        "lead_seconds": 37 * 60 - 20,
+    }
+    assert document["state_changes"][0] == {"at": -600, "route": "inbound", "state": "ok"}
+    assert document["phases"][0] == {"label": "onset", "from": 0, "to": 1800}
+    (only,) = document["incidents"]
+    assert {key: only[key] for key in ("route", "begin", "end", "state", "stage", "code", "enhanced_code")} == {
+        "route": "inbound",
+        "begin": 10,
+        "end": 5200,
+        "state": "failing",
+        "stage": "rcpt",
+        "code": 451,
+        "enhanced_code": "4.3.2",
+    }
+    assert document["canaries"].keys() == {str(outcome) for outcome in Outcome}
+
+
+def test_what_is_not_over_has_not_recovered() -> None:
+    assert findings(*COURSE[:6]).recovered is None
+    assert findings(*COURSE[:7]).recovered is None
+    # it seems ok, and its incident is still open
+    assert findings(*COURSE[:8]).recovered is None
+
+
+def test_a_sign_before_anybody_was_struck_is_none_of_it() -> None:
+    seen = findings(*COURSE[:2])
+    assert seen.first_sign is None
+    assert not seen.noticed
+
+
+def test_a_sign_alone_is_not_noticed() -> None:
+    seen = findings(*COURSE[:3])
+    assert seen.first_sign == (20, BUSY)
+    assert not seen.noticed
+    assert findings(*COURSE[:4]).noticed
+
+
+def test_an_outage_that_struck_nobody_cannot_be_noticed() -> None:
+    assert not findings(*COURSE, struck=None).noticed
+
+
+def test_no_lead_where_the_vendors_hour_is_not_known() -> None:
+    document = findings(*COURSE, outage=find("postmark-2024-09-16")).document()
+    assert document["vendor_acknowledged_seconds"] is None
+    assert document["lead_seconds"] is None
+
+
+def test_the_vendor_may_be_first() -> None:
+    early = replace(OUTAGE, acknowledged=replace(OUTAGE.acknowledged, seconds=0.0))
+    assert findings(*COURSE, outage=early).lead == -20
+
+
+def test_an_outage_of_some_traffic_has_a_route_beside_it() -> None:
+    assert Cast.of(OUTAGE).names == ("inbound",)
+    assert Cast.of(find("postmark-2024-09-16")).names == ("outbound",)
+    cast = Cast.of(find("exo-2023-10-11"))
+    assert cast.names == ("inbound", "untouched")
+    assert cast.tagged(Context(1, "mx", "127.0.0.1", sender="sender-inbound@lab.test"), "listed-source")
+    assert not cast.tagged(Context(1, "mx", "127.0.0.1", sender="sender-untouched@lab.test"), "listed-source")
+
+
+def test_timeouts_keep_pace() -> None:
+    assert Settings(speed=60).timeout == 0.5
+    assert Settings(speed=3600).timeout == 0.25
+
+
+# ---- whole plays
+
+SHORT = """\
+id: short
+title: Ten minutes of refusals
+acknowledged: {at: 2026-01-22T19:05:00Z, minutes: 5, where: a page}
+replay:
+  zero: 2026-01-22T19:00:00Z
+  through: mx
+  phases:
+    - {label: full, from: 0, to: 10, effects: [EFFECT]}
+    - {label: recovered, from: 10, to: 70, effects: []}
+  skip:
+    - {from: 20, to: 68}
+"""
+REFUSED = "{at: rcpt, do: reply, reply: '550 5.1.1 no such user'}"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lead-in of ten minutes."""
+    monkeypatch.setattr("mailprobe.cli.drill.LEAD_IN", 600.0)
+
+
+def play(directory: Path, effect: str, *options: str) -> Result:
+    file = directory / "short.yaml"
+    file.write_text(SHORT.replace("EFFECT", effect))
+    return CliRunner().invoke(drill, [str(file), "--speed", "600", *options])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_short_outage_is_noticed(tmp_path: Path) -> None:
+    result = play(tmp_path, REFUSED, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document.keys() >= CONTRACT
+    assert 0 < document["first_affected_seconds"] <= document["first_sign_seconds"] < 600
+    assert document["degraded_seconds"] or document["failing_seconds"]
+    assert document["canaries"]["rejected"] >= 8
+    assert document["canaries"]["delivered"] >= 15
+    # nobody gives account of the slots of a stretch that was not played
+    assert document["canaries"]["skipped"] == 0
+    assert [(each["stage"], each["code"], each["reason"]) for each in document["incidents"]] == [
+        ("rcpt", 550, "rejected")
+    ]
+    assert document["recovered_seconds"] > 600
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_time_line(tmp_path: Path) -> None:
+    result = play(tmp_path, REFUSED)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    truth = [line for line in lines if "FULL" in line or "THE VENDOR'S FIRST WORD" in line or "passed over" in line]
+    assert [line.split()[0] for line in truth] == ["0:00:00", "0:05:00", "0:20:00"]
+    assert any("a sign, rcpt 550 5.1.1" in line for line in lines)
+    assert any("the vendor's first word  0:05:00" in line for line in lines)
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_strikes_nobody_is_not_noticed(tmp_path: Path) -> None:
+    # mail from outside needs no log-in
+    result = play(tmp_path, "{at: auth, do: drop}", "--format", "json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["first_affected_seconds"] is None
+
+
+def test_a_bad_file(tmp_path: Path) -> None:
+    result = play(tmp_path, "{at: rcpt, do: bounce}")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    assert "short.yaml:8:" in result.stderr
+
+
+def test_an_outage_nobody_heard_of() -> None:
+    result = CliRunner().invoke(drill, ["m365-2027"])
+    assert result.exit_code == 3
+    assert "m365-2026-01-22" in result.stderr
