@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -99,20 +101,33 @@ def probe(
         "--ca-file": ca_file,
     }
     try:
-        if file is not None:
-            _refuse({**urls, **beside}, "goes with URLs, not with -c")
-            plan, key, agent = _from_file(file, routes)
-        else:
-            _require(urls, routes)
-            files = {"smtp": smtp_password_file, "imap": imap_password_file}
-            plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
-            key, agent = Key.generate(), "probe"
-        status = _run(plan, key, agent, Wanted(Format.chosen(format_), timeout, warning, transcript), keep=keep)
+        with _interrupt_ends_at_once():
+            if file is not None:
+                _refuse({**urls, **beside}, "goes with URLs, not with -c")
+                plan, key, agent = _from_file(file, routes)
+            else:
+                _require(urls, routes)
+                files = {"smtp": smtp_password_file, "imap": imap_password_file}
+                plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
+                key, agent = Key.generate(), "probe"
+            status = _run(plan, key, agent, Wanted(Format.chosen(format_), timeout, warning, transcript), keep=keep)
     except ConfigurationError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        status = Status.UNKNOWN
     sys.exit(status)
+
+
+@contextmanager
+def _interrupt_ends_at_once() -> Iterator[None]:
+    """Until the run handles signals itself there is nothing to clean up.
+
+    No KeyboardInterrupt: raised inside an import, in the code that `dataclass` compiles, Python would end by the
+    signal even where it is caught.
+    """
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(Status.UNKNOWN))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(plan: Plan, key: Key, agent: str, wanted: Wanted, *, keep: bool) -> int:

@@ -63,7 +63,8 @@ def test_options(name: str) -> None:
     assert command
     found = {option for parameter in command.get_params(context) for option in parameter.opts}
     promised = (OPTIONS[name] | {"--help"}) - LATER_OPTIONS.get(name, set())
-    assert {option for option in found if option.startswith("-")} == promised
+    # click remembers under which names help was asked for first
+    assert {option for option in found if option.startswith("-")} - {"-h"} == promised
 
 
 def test_parts_of_config() -> None:
