@@ -30,7 +30,7 @@ class CertificateFacts:
 
 
 class RecordingSSLObject(ssl.SSLObject):
-    """Attaches the certificate that was refused to the error, as `peer_certificate` (DER).
+    """Attaches the certificates that were refused to the error, as `peer_chain` (DER).
 
     Otherwise nobody could say which names it has: the handshake is over, and another one would be another
     connection. For `ssl.SSLContext.sslobject_class`.
@@ -41,15 +41,15 @@ class RecordingSSLObject(ssl.SSLObject):
         try:
             super().do_handshake()
         except ssl.SSLCertVerificationError as error:
-            error.peer_certificate = self._refused()  # type: ignore[attr-defined]
+            error.peer_chain = chain_of(self)  # type: ignore[attr-defined]
             raise
 
-    def _refused(self) -> bytes | None:
-        # the public get_unverified_chain() is of Python 3.13; before, the C object has the same
-        certificates: Any = self._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
-        if not certificates:
-            return None
-        return ssl.PEM_cert_to_DER_cert(certificates[0].public_bytes())
+
+def chain_of(ssl_object: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The certificates that the other side has shown, DER, its own first; whether they hold is another matter."""
+    # the public get_unverified_chain() is of Python 3.13; before, the C object has the same
+    certificates: Any = ssl_object._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
+    return tuple(ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in certificates or ())
 
 
 @lru_cache(maxsize=64)
@@ -72,8 +72,8 @@ def facts_of(der: bytes) -> CertificateFacts | None:
 
 def describe(error: ssl.SSLCertVerificationError) -> str:
     """What is wrong with a refused certificate: what was found and what would be right."""
-    der = getattr(error, "peer_certificate", None)
-    facts = facts_of(der) if der else None
+    chain: tuple[bytes, ...] = getattr(error, "peer_chain", ())
+    facts = facts_of(chain[0]) if chain else None
     message = error.verify_message
     if facts is None:
         return message

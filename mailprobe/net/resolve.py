@@ -7,9 +7,9 @@ the machine or site caches anyway.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 import os
-import random
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -46,13 +46,27 @@ class Resolved:
 class MailExchangers:
     """The hosts that take a domain's mail, in the order to try them. `implicit`: there is no MX, it is the domain.
 
-    Source: RFC 5321 5.1.
+    `preferences` are those of the hosts. Source: RFC 5321 5.1.
     """
 
     hosts: tuple[str, ...]
     implicit: bool
     ttl: int | None
     seconds: float
+    preferences: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one type as dnspython has them, none if there are none; `name` is what aliases led to.
+
+    `authenticated`: the resolver says that it has validated them (AD); as good as the way to it is safe.
+    """
+
+    values: tuple[Any, ...]
+    name: str
+    ttl: int
+    authenticated: bool
 
 
 class Resolver:
@@ -83,10 +97,11 @@ class Resolver:
         ttl = min(int(answer.chaining_result.minimum_ttl) for answer in answers)
         return Resolved(found, ttl, time.perf_counter() - begun)
 
-    async def mail_exchangers(self, domain: str, timeout: float = 5.0) -> MailExchangers:
-        """Who takes mail for a domain: its MX by preference, equal ones shuffled; without any, itself.
+    async def mail_exchangers(self, domain: str, timeout: float = 5.0, seed: str = "") -> MailExchangers:
+        """Who takes mail for a domain: its MX by preference; without any, itself.
 
-        An address literal (`[192.0.2.1]`) is its own host. Raises ProbeFailure(RESOLVE, NULL_MX) for a domain
+        Equal ones are shuffled, the same way for the same `seed`: the attempts of one canary go through one order,
+        and canaries are shared out over all of them. An address literal (`[192.0.2.1]`) is its own host. Raises ProbeFailure(RESOLVE, NULL_MX) for a domain
         that says it takes no mail, and as `addresses` does. Source: RFC 5321 5.1, RFC 7505.
         """
         begun = time.perf_counter()
@@ -94,12 +109,32 @@ class Resolver:
         if _literal(literal) or _localhost(domain):
             return MailExchangers((literal,), True, None, time.perf_counter() - begun)
         (answer,) = await self._query(domain, ("MX",), timeout, search=False)
-        records = [(record.preference, random.random(), str(record.exchange)) for record in answer.rrset or ()]  # noqa: S311
-        hosts = tuple(exchange.rstrip(".") for _, _, exchange in sorted(records) if exchange != ".")
-        if records and not hosts:
+        records = [(record.preference, str(record.exchange)) for record in answer.rrset or ()]
+        found = sorted((one for one in records if one[1] != "."), key=lambda one: (one[0], _shuffled(seed, one[1])))
+        if records and not found:
             raise ProbeFailure(Stage.RESOLVE, Reason.NULL_MX, f"{domain} says that it takes no mail (null MX)")
-        ttl = int(answer.chaining_result.minimum_ttl)
-        return MailExchangers(hosts or (domain,), not hosts, ttl, time.perf_counter() - begun)
+        return MailExchangers(
+            hosts=tuple(exchange.rstrip(".") for _, exchange in found) or (domain,),
+            implicit=not found,
+            ttl=int(answer.chaining_result.minimum_ttl),
+            seconds=time.perf_counter() - begun,
+            preferences=tuple(preference for preference, _ in found),
+        )
+
+    async def records(self, name: str, kind: str, timeout: float = 5.0) -> Records:
+        """The records of one type and whether DNSSEC vouches for them.
+
+        Raises ProbeFailure(RESOLVE, ...) as `addresses` does; a name without such records is no failure.
+        """
+        from dns.flags import AD
+
+        (answer,) = await self._query(name, (kind,), timeout, search=False)
+        return Records(
+            values=tuple(answer.rrset or ()),
+            name=str(answer.canonical_name).rstrip("."),
+            ttl=int(answer.chaining_result.minimum_ttl),
+            authenticated=bool(answer.response.flags & AD),
+        )
 
     async def _query(self, name: str, records: tuple[str, ...], timeout: float, *, search: bool) -> list[Any]:
         """One answer for each record type that got one; raises where none did."""
@@ -158,14 +193,21 @@ def _named(error: Exception, name: str, timeout: float) -> Exception:
 
 
 def _dns_resolver(nameservers: tuple[tuple[str, int], ...]) -> DnsResolver:
+    from dns import flags
     from dns.asyncresolver import Resolver as DnsResolver
     from dns.nameserver import Do53Nameserver
 
-    if not nameservers:
-        return DnsResolver()
-    resolver = DnsResolver(configure=False)
-    resolver.nameservers = [Do53Nameserver(address, port) for address, port in nameservers]
+    resolver = DnsResolver(configure=not nameservers)
+    if nameservers:
+        resolver.nameservers = [Do53Nameserver(address, port) for address, port in nameservers]
+    # AD in a query: say whether you have validated it. Source: RFC 6840 5.7
+    resolver.set_flags(flags.RD | flags.AD)
     return resolver
+
+
+def _shuffled(seed: str, exchange: str) -> bytes:
+    """A place among equals; the same in every process, so that a restart changes no canary's order."""
+    return hashlib.blake2b(f"{seed} {exchange.lower()}".encode(), digest_size=8).digest()
 
 
 def _parse_hosts(path: Path) -> dict[str, tuple[str, ...]]:

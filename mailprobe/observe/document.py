@@ -10,7 +10,18 @@ import math
 from typing import Any, Final
 
 from mailprobe.clock import Clock, rfc3339, wall_of
-from mailprobe.model import Attempt, Bounce, Peer, Sighting, StageReply, TlsFacts, TranscriptLine
+from mailprobe.model import (
+    Attempt,
+    Bounce,
+    DaneFacts,
+    DnsFacts,
+    MtaStsFacts,
+    Peer,
+    Sighting,
+    StageReply,
+    TlsFacts,
+    TranscriptLine,
+)
 from mailprobe.observe.arrival import Arrival
 from mailprobe.observe.history import Record
 
@@ -85,6 +96,9 @@ def _attempt(attempt: Attempt, clock: Clock) -> Document:
         "peer": _peer(attempt.peer) if attempt.peer else None,
         "tls": _tls(attempt.tls) if attempt.tls else None,
         "queue_id": attempt.queue_id,
+        "dns": _dns(attempt.dns) if attempt.dns else None,
+        "mta_sts": _mta_sts(policy.mta_sts) if (policy := attempt.policy) and policy.mta_sts else None,
+        "dane": _dane(policy.dane) if (policy := attempt.policy) and policy.dane else None,
     }
 
 
@@ -96,6 +110,36 @@ def _reply(said: StageReply) -> Document:
 
 def _peer(peer: Peer) -> Document:
     return {"host": peer.host, "address": peer.address, "port": peer.port}
+
+
+def _dns(dns: DnsFacts) -> Document:
+    return {
+        "mx": [{"host": host, "preference": preference} for host, preference in dns.exchangers],
+        "implicit_mx": dns.implicit,
+        "mx_ttl": dns.ttl,
+        "addresses": list(dns.addresses),
+        "address_ttl": dns.address_ttl,
+    }
+
+
+def _mta_sts(facts: MtaStsFacts) -> Document:
+    return {
+        "mode": facts.mode,
+        "id": facts.id or None,
+        "mx": list(facts.exchangers),
+        "max_age": facts.max_age,
+        "passed": facts.passed,
+        "detail": facts.detail or None,
+    }
+
+
+def _dane(facts: DaneFacts) -> Document:
+    return {
+        "status": facts.status,
+        "records": list(facts.records),
+        "passed": facts.passed,
+        "detail": facts.detail or None,
+    }
 
 
 def _tls(tls: TlsFacts) -> Document:

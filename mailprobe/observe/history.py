@@ -23,9 +23,10 @@ from mailprobe.events import (
     CanarySighted,
     Event,
     Judged,
+    PolicyChecked,
     RoutesChanged,
 )
-from mailprobe.model import Attempt, Bounce, Canary, Outcome, Sighting, Verdict
+from mailprobe.model import Attempt, Bounce, Canary, Outcome, PolicyFacts, Sighting, Verdict
 from mailprobe.observe.arrival import UNKNOWN, Arrival, arrival_of
 
 PER_ROUTE: Final = 50
@@ -35,7 +36,7 @@ TRANSCRIPTS: Final = {True: 500, False: 250}
 """Records that keep their transcript, of failures and of successes; 5 KB each."""
 TRANSCRIPT_LINES: Final = 200
 _ALIKE: Final = 2000
-"""Values of replies, peers and TLS facts that are held once, since most canaries of a route hear the same."""
+"""Values of replies, peers, TLS and DNS facts that are held once, since most canaries of a route hear the same."""
 
 Alike = TypeVar("Alike", bound=Hashable)
 
@@ -94,6 +95,8 @@ class History:
                 self._records.setdefault(canary.id, Record(canary))
             case AttemptEnded(canary, attempt):
                 self._attempted(canary, attempt)
+            case PolicyChecked(canary, number, policy):
+                self._checked(canary, number, policy)
             case CanarySighted(canary, sighting):
                 self._sighted(canary, sighting)
             case BounceReceived(canary, bounce):
@@ -150,6 +153,12 @@ class History:
     def _attempted(self, canary: Canary, attempt: Attempt) -> None:
         if record := self._records.get(canary.id):
             self._change(canary, attempts=(*record.attempts, self._bounded(attempt)))
+
+    def _checked(self, canary: Canary, number: int, policy: PolicyFacts) -> None:
+        if record := self._records.get(canary.id):
+            known = self._once(policy)
+            attempts = (replace(one, policy=known) if one.number == number else one for one in record.attempts)
+            self._change(canary, attempts=tuple(attempts))
 
     def _sighted(self, canary: Canary, sighting: Sighting) -> None:
         arrival = arrival_of(sighting.headers)
@@ -230,6 +239,7 @@ class History:
             replies=tuple(self._once(said) for said in attempt.replies),
             peer=self._once(attempt.peer),
             tls=self._once(attempt.tls),
+            dns=self._once(attempt.dns),
         )
 
     def _once(self, value: Alike) -> Alike:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from mailprobe.clock import Clock
-from mailprobe.errors import Reason
+from mailprobe.errors import Reason, Stage
 from mailprobe.events import CertificateSeen, Publish, Throttled
 from mailprobe.model import Attempt, AttemptOutcome, Canary, StageTime
 from mailprobe.plan import Route, Sender
@@ -41,6 +41,15 @@ StageEnded = Callable[[Canary, StageTime], None]
 """Told of the stages of an attempt as they end, by whoever shows them while they happen."""
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which attempt it is: its number, the slot of the retry schedule, and which address it goes to; all from 1."""
+
+    number: int = 1
+    slot: int = 1
+    target: int = 1
+
+
 class Submit(Protocol):
     """One SMTP attempt, as `mailprobe.smtp.submit` makes it."""
 
@@ -53,20 +62,34 @@ class Submit(Protocol):
         timeout: float,
         dot_sent: Callable[[float], None],
         stage_ended: Callable[[StageTime], None] | None = None,
+        target_number: int | None = None,
     ) -> Awaitable[Attempt]:
         """Makes the attempt; nothing but CancelledError is raised."""
         ...
 
 
-def retry_at(route: Route, canary: Canary, attempt: Attempt) -> float | None:
-    """When the route's schedule has the next attempt, None if there is none before the deadline."""
-    done = attempt.number
-    if attempt.outcome not in (AttemptOutcome.DEFERRED, AttemptOutcome.UNSENT) or done > len(route.retry):
+def following(route: Route, canary: Canary, attempt: Attempt, turn: Turn) -> tuple[Turn, float] | None:
+    """The attempt after this one and when it is due; None if there is none before the deadline.
+
+    It is the next of the route's schedule, at the next address; with `try_all` each slot begins at the first address
+    and goes on to the next at once where one cannot be reached, as an MTA does.
+    """
+    if attempt.outcome not in (AttemptOutcome.DEFERRED, AttemptOutcome.UNSENT) or attempt.reason not in TRANSIENT:
         return None
-    if attempt.reason not in TRANSIENT:
+    if _goes_on(route.sender, attempt):
+        then, due = replace(turn, number=turn.number + 1, target=turn.target + 1), attempt.ended
+    elif turn.slot <= len(route.retry):
+        target = 1 if route.sender.try_all else turn.target + 1
+        then, due = Turn(turn.number + 1, turn.slot + 1, target), attempt.ended + route.retry[turn.slot - 1]
+    else:
         return None
-    due = attempt.ended + route.retry[done - 1]
-    return due if due < canary.deadline else None
+    return (then, due) if due < canary.deadline else None
+
+
+def _goes_on(sender: Sender, attempt: Attempt) -> bool:
+    """Whether the next address has its turn at once: this one did not get as far as a greeting that lets us in."""
+    unreached = attempt.stage in (Stage.CONNECT, Stage.GREETING)
+    return sender.try_all and unreached and attempt.dns is not None and not attempt.dns.last
 
 
 class Attempts:
@@ -92,6 +115,7 @@ class Submitter:
         departed: Callable[[Canary, float], None],
         attempts: Attempts,
         stage_ended: StageEnded | None = None,
+        ended: Callable[[Canary, str, Attempt], None] = lambda canary, recipient, attempt: None,
     ) -> None:
         self.sender = sender
         self.limits = LimitKeeper(sender.limits, clock)
@@ -103,6 +127,7 @@ class Submitter:
         self._departed = departed
         self._attempts = attempts
         self._stage_ended = stage_ended
+        self._ended = ended
 
     async def send(self, route: Route, canary: Canary, message: Message, until: float) -> None:
         """Makes all attempts for a new canary that are due; the first must find room before `until`.
@@ -115,27 +140,31 @@ class Submitter:
                     return
                 canary = self._opened_now(canary)
                 self._judge.open(canary)
-                attempt = await self._attempt(route, canary, message, 1)
+                then = await self._attempt(route, canary, message, Turn())
         except SenderBusyError:
             self._judge.skip(canary, Reason.SENDER_BUSY)
             return
-        await self.go_on(route, canary, message, attempt.number, retry_at(route, canary, attempt))
+        await self._go_on(route, canary, message, then)
 
-    async def go_on(self, route: Route, canary: Canary, message: Message, done: int, due: float | None) -> None:
-        """Makes the attempts after number `done`, the next one at `due`; also after a restart of the agent."""
-        while due is not None:
+    async def go_on(self, route: Route, canary: Canary, message: Message, done: int, due: float) -> None:
+        """Makes the attempts after number `done` of an earlier process, the next one at `due`."""
+        # what is not known any more: with `try_all` several may have been of one slot
+        turn = Turn(done + 1, done + 1, 1 if route.sender.try_all else done + 1)
+        await self._go_on(route, canary, message, (turn, due))
+
+    async def _go_on(self, route: Route, canary: Canary, message: Message, then: tuple[Turn, float] | None) -> None:
+        while then is not None:
+            turn, due = then
             await self._clock.sleep_until(due)
-            done += 1
             try:
                 async with self.limits.permit(canary.deadline):
                     # seen in the meantime: it is never sent again
                     if self._attempts.closed or not self._judge.ledger.may_attempt(canary.id):
                         return
-                    attempt = await self._attempt(route, canary, message, done)
+                    then = await self._attempt(route, canary, message, turn)
             except SenderBusyError:
-                self._judge.attempt_ended(canary, self._no_room(done), None)
+                self._judge.attempt_ended(canary, self._no_room(turn.number), None)
                 return
-            due = retry_at(route, canary, attempt)
 
     def _opened_now(self, canary: Canary) -> Canary:
         """The canary, its promise counted from now: waiting for our own limits is not the mail system's time."""
@@ -144,7 +173,10 @@ class Submitter:
             canary, opened=canary.opened + late, deadline=canary.deadline + late, late_until=canary.late_until + late
         )
 
-    async def _attempt(self, route: Route, canary: Canary, message: Message, number: int) -> Attempt:
+    async def _attempt(self, route: Route, canary: Canary, message: Message, turn: Turn) -> tuple[Turn, float] | None:
+        """Makes an attempt; answers which one follows, and when."""
+        number = turn.number
+
         def dot_sent(at: float) -> None:
             self._judge.dot_sent(canary, number, at)
             self._departed(canary, at)
@@ -161,10 +193,14 @@ class Submitter:
                 timeout=route.timeout,
                 dot_sent=dot_sent,
                 stage_ended=partial(self._stage_ended, canary) if self._stage_ended else None,
+                target_number=turn.target,
             )
-            self._judge.attempt_ended(canary, attempt, retry_at(route, canary, attempt))
+            then = following(route, canary, attempt, turn)
+            # nobody but a policy needs the certificates, and they are 4 KB
+            self._judge.attempt_ended(canary, replace(attempt, chain=()), then and then[1])
             self._tell(attempt)
-            return attempt
+            self._ended(canary, message.recipient, attempt)
+            return then
         finally:
             self._attempts.running.discard(ended)
             ended.set_result(None)

@@ -29,10 +29,11 @@ async def submit(
     resolver: Resolver,
     dot_sent: Callable[[float], None],
     stage_ended: StageEnded | None = None,
+    target_number: int | None = None,
 ) -> Attempt:
     """Hands a message in, once, and returns how that went; no failure of the world is raised.
 
-    Attempt `number` (from 1) takes the number-th address of the sender's servers. Each stage may take `timeout`
+    It goes to address `target_number` (from 1; default: `number`) of the sender's servers. Each stage may take `timeout`
     seconds. `dot_sent` is called with the instant at which the final dot is handed to the kernel, before the
     reply is known: from then on the message may exist. A cancel closes the connection and is passed on.
     """
@@ -45,7 +46,9 @@ async def submit(
             password = await shared_secret(sender.login.password) if sender.login else None
             with record.at(Stage.RESOLVE):
                 async with asyncio.timeout(timeout):
-                    record.peer = await target.choose(sender, message.recipient, number, resolver, timeout, record)
+                    record.peer = await target.choose(
+                        sender, message.recipient, target_number or number, resolver, timeout, record, message.envid
+                    )
             dialogue = Dialogue(sender, record.peer, password, record, timeout)
             await dialogue.open()
             await dialogue.hand_in(message)

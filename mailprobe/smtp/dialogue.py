@@ -16,6 +16,7 @@ from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.message.replies import meaning_of
 from mailprobe.model import Peer, TlsMode
 from mailprobe.net import failure as net
+from mailprobe.net.certificate import chain_of
 from mailprobe.net.connect import connect
 from mailprobe.net.diagnose import speaks_tls
 from mailprobe.net.tls import must_verify, shared_context, tls_facts
@@ -163,6 +164,7 @@ class Dialogue:
         try:
             await self._protocol.upgrade(context, self._tls_name)
         except (ssl.SSLError, PlaintextAfterStarttls) as error:
+            self._record.chain = getattr(error, "peer_chain", ()) if self._keeps_chain else ()
             failure = net.failure_of(error, Stage.TLS)
             if failure and failure.reason is not Reason.WRONG_TLS_MODE:
                 raise
@@ -205,6 +207,11 @@ class Dialogue:
         ssl_object = self._protocol.ssl_object
         if ssl_object:
             self._record.tls = tls_facts(ssl_object, must_verify(self._endpoint))
+            self._record.chain = chain_of(ssl_object) if self._keeps_chain else ()
+
+    @property
+    def _keeps_chain(self) -> bool:
+        return self._sender.mta_sts or self._sender.dane
 
     def _parameters(self, message: Message) -> tuple[list[str], list[str]]:
         """What to add to MAIL and to RCPT, of that which the server offers."""

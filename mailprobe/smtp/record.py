@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
-from mailprobe.model import Attempt, AttemptOutcome, Peer, StageReply, StageTime, TlsFacts
+from mailprobe.model import Attempt, AttemptOutcome, DnsFacts, Peer, StageReply, StageTime, TlsFacts
 from mailprobe.smtp.transcript import Transcript
 
 StageEnded = Callable[[StageTime], None]
@@ -26,7 +26,9 @@ class Record:
     ) -> None:
         self.stage = Stage.RESOLVE
         self.peer: Peer | None = None
+        self.dns: DnsFacts | None = None
         self.tls: TlsFacts | None = None
+        self.chain: tuple[bytes, ...] = ()
         self.queue_id: str | None = None
         self.dot_sent: float | None = None
         self._number = number
@@ -76,6 +78,8 @@ class Record:
             reason=failure.reason if failure else None,
             detail=failure.detail if failure else "",
             transcript=self.transcript.lines(),
+            dns=self.dns,
+            chain=self.chain,
         )
 
     def _outcome(self, failure: ProbeFailure | None) -> AttemptOutcome:

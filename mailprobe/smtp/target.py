@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Final
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
-from mailprobe.model import Peer, SenderKind
+from mailprobe.model import DnsFacts, Peer, SenderKind
 from mailprobe.net.resolve import Resolver
 from mailprobe.plan import Sender
 from mailprobe.smtp.record import Record
 
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """The hosts that may be asked, in order; `implicit`: there was no MX for the domain."""
-
-    names: tuple[str, ...]
-    implicit: bool = False
+MOST_HOSTS: Final = 10
+"""Mail exchangers of a domain that are tried at all, and addresses of a host that are told; who has more is odd."""
 
 
 async def choose(
@@ -27,45 +23,54 @@ async def choose(
     resolver: Resolver,
     timeout: float,
     record: Record,
+    seed: str = "",
 ) -> Peer:
-    """The address for attempt `number`: the first for the first, and so on round and round.
+    """Address number `number` (from 1) of the sender's servers, round and round; in `record` what the DNS said.
 
-    Looks no more hosts up than it must. A mail exchanger without an address is passed over, as an MTA does, and
-    noted. Raises ProbeFailure(RESOLVE, ...) where none has one.
+    Looks no more hosts up than it must, which is all of them where `try_all` has to know the last one. A mail
+    exchanger without an address is passed over, as an MTA does, and noted. `seed` orders equal preferences. Raises
+    ProbeFailure(RESOLVE, ...) where none has one.
     """
     note = record.transcript.note
-    hosts = await _hosts(sender, recipient, resolver, timeout, note)
-    targets: list[Peer] = []
+    names, facts = await _hosts(sender, recipient, resolver, timeout, seed, note)
+    record.dns = facts
+    targets: list[tuple[Peer, DnsFacts]] = []
     failure: ProbeFailure | None = None
-    for host in hosts.names:
+    for host in names:
         try:
             resolved = await resolver.addresses(host, sender.endpoint.family, timeout)
         except ProbeFailure as error:
             failure = failure or error
             note(f"{host}: {error.reason}")
             continue
-        note(f"{host} is {', '.join(resolved.addresses[:10])}")
-        targets += (Peer(host, address, sender.endpoint.port) for address in resolved.addresses)
-        if len(targets) >= number:
+        note(f"{host} is {', '.join(resolved.addresses[:MOST_HOSTS])}")
+        known = replace(facts, addresses=resolved.addresses[:MOST_HOSTS], address_ttl=resolved.ttl)
+        targets += ((Peer(host, address, sender.endpoint.port), known) for address in resolved.addresses)
+        if len(targets) >= number and not sender.try_all:
             break
-    if targets:
-        return targets[(number - 1) % len(targets)]
-    raise _no_target(hosts, recipient, failure)
+    if not targets:
+        raise _no_target(facts.implicit, recipient, failure)
+    index = (number - 1) % len(targets)
+    peer, known = targets[index]
+    record.dns = replace(known, last=not sender.try_all or index == len(targets) - 1)
+    return peer
 
 
 async def _hosts(
-    sender: Sender, recipient: str, resolver: Resolver, timeout: float, note: Callable[[str], None]
-) -> Hosts:
+    sender: Sender, recipient: str, resolver: Resolver, timeout: float, seed: str, note: Callable[[str], None]
+) -> tuple[tuple[str, ...], DnsFacts]:
     if sender.kind is SenderKind.SUBMISSION:
-        return Hosts((sender.endpoint.host,))
+        return (sender.endpoint.host,), DnsFacts()
     domain = recipient.rpartition("@")[2]
-    found = await resolver.mail_exchangers(domain, timeout)
-    note(f"{domain} has no MX" if found.implicit else f"MX of {domain}: {', '.join(found.hosts[:10])}")
-    return Hosts(found.hosts, found.implicit)
+    found = await resolver.mail_exchangers(domain, timeout, seed)
+    names = found.hosts[:MOST_HOSTS]
+    note(f"{domain} has no MX" if found.implicit else f"MX of {domain}: {', '.join(names)}")
+    exchangers = tuple(zip(names, found.preferences, strict=False))
+    return names, DnsFacts(exchangers, found.implicit, found.ttl)
 
 
-def _no_target(hosts: Hosts, recipient: str, failure: ProbeFailure | None) -> ProbeFailure:
-    if failure is None or (hosts.implicit and failure.reason is Reason.DNS_NO_ADDRESS):
+def _no_target(implicit: bool, recipient: str, failure: ProbeFailure | None) -> ProbeFailure:
+    if failure is None or (implicit and failure.reason is Reason.DNS_NO_ADDRESS):
         domain = recipient.rpartition("@")[2]
         return ProbeFailure(Stage.RESOLVE, Reason.NO_MX, f"{domain} has neither MX nor address")
     return failure

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from support.acting import MAILBOX, ROUTE, SENDER, Bench, Service
+from support.acting import MAILBOX, ROUTE, SENDER, Bench, Service, answered
 from support.clocks import settle
 from support.loops import both_loops
 
 from mailprobe.errors import Reason, Stage
 from mailprobe.events import AttemptBegun, AttemptEnded, CanaryOpened, DotSent, Throttled
-from mailprobe.model import AttemptOutcome, Canary, Outcome, Sighting
+from mailprobe.model import AttemptOutcome, Canary, Outcome, SenderKind, Sighting
 from mailprobe.plan import Limits, Route, Sender
 from mailprobe.probe.submitter import Attempts, Submitter
 from mailprobe.smtp import Message
@@ -131,6 +131,90 @@ async def test_only_what_time_may_mend_is_tried_again(outcome: AttemptOutcome, r
     await task
     assert len(desk.times) == attempts
     assert len(desk.of(Throttled)) == (attempts if reason is Reason.THROTTLED else 0)
+
+
+async def test_each_attempt_goes_to_the_next_address() -> None:
+    desk = Desk(DEFERRED)
+    _, task = desk.send(RETRYING)
+    await desk.clock.advance(1000)
+    await task
+    assert desk.service.targets == [1, 2, 3, 4]
+
+
+TRY_ALL = replace(RETRYING, sender=replace(SENDER, kind=SenderKind.MX, try_all=True))
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "outcome", "times", "targets"),
+    [
+        (Stage.CONNECT, Reason.TIMEOUT, UNSENT, [0, 1, 2, 13, 14, 15, 36], [1, 2, 3, 1, 2, 3, 1]),
+        (Stage.CONNECT, Reason.CONNECTION_REFUSED, UNSENT, [0, 1, 2, 13, 14, 15, 36], [1, 2, 3, 1, 2, 3, 1]),
+        (Stage.GREETING, Reason.DEFERRED, DEFERRED, [0, 1, 2, 13, 14, 15, 36], [1, 2, 3, 1, 2, 3, 1]),
+        (Stage.RCPT, Reason.DEFERRED, DEFERRED, [0, 11, 32, 73], [1, 1, 1, 1]),
+        (Stage.GREETING, Reason.REJECTED, AttemptOutcome.REJECTED, [0], [1]),
+        (Stage.RESOLVE, Reason.DNS_SERVFAIL, UNSENT, [0, 11, 32, 73], [1, 1, 1, 1]),
+    ],
+)
+async def test_try_all_goes_on_at_once_where_nobody_is_there(
+    stage: Stage, reason: Reason, outcome: AttemptOutcome, times: list[float], targets: list[int]
+) -> None:
+    desk = Desk(outcome)
+    desk.service.reason, desk.service.stage, desk.service.servers = reason, stage, 3
+    canary, task = desk.send(TRY_ALL)
+    await desk.clock.advance(1000)
+    await task
+    seen = len(times)
+    assert desk.times[:seen] == times
+    assert desk.service.targets[:seen] == targets
+    ended = [event.attempt.number for event in desk.of(AttemptEnded)]
+    assert ended == list(range(1, len(desk.times) + 1)), "each is an attempt of its own"
+    assert len(desk.verdicts) == 1
+    assert max(at + 1000 for at in desk.times) < canary.deadline
+
+
+async def test_without_try_all_nobody_else_is_asked_before_the_schedule_says_so() -> None:
+    desk = Desk(UNSENT)
+    desk.service.reason, desk.service.servers = Reason.TIMEOUT, 3
+    _, task = desk.send()
+    await desk.clock.advance(1000)
+    await task
+    assert (desk.times, desk.outcomes) == ([0], [Outcome.UNSENT])
+
+
+async def test_try_all_that_finds_a_server_has_been_retried() -> None:
+    desk = Desk(UNSENT, ACCEPTED)
+    desk.service.reason, desk.service.servers = Reason.TIMEOUT, 2
+    canary, task = desk.send(replace(TRY_ALL, retry=()))
+    await desk.clock.advance(10)
+    await task
+    desk.sight(canary)
+    (verdict,) = desk.verdicts
+    assert (verdict.outcome, verdict.attempts, verdict.retried) == (Outcome.DELIVERED, 2, True)
+
+
+async def test_try_all_keeps_the_senders_limits() -> None:
+    desk = Desk(UNSENT, sender=replace(SENDER, limits=Limits(messages_per_minute=2)))
+    desk.service.reason, desk.service.servers = Reason.TIMEOUT, 4
+    _, task = desk.send(replace(TRY_ALL, retry=()))
+    await desk.clock.advance(30)
+    within = len(desk.times)
+    await desk.clock.advance(1000)
+    await task
+    assert (within, len(desk.times)) == (2, 4)
+
+
+async def test_after_a_restart_try_all_begins_at_the_first_address() -> None:
+    desk = Desk(ACCEPTED)
+    canary = desk.canary(TRY_ALL)
+    desk.judge.open(canary)
+    desk.judge.attempt_begun(canary, 1, desk.clock.now())
+    refused = answered(1, desk.clock.now(), desk.clock.now(), DEFERRED, None, Reason.DEFERRED)
+    desk.judge.attempt_ended(canary, refused, desk.clock.now() + 10)
+    message = Message(SENDER.from_address, MAILBOX.address, b"Subject: x\r\n\r\n", canary.id)
+    task = asyncio.create_task(desk.submitter.go_on(TRY_ALL, canary, message, 1, desk.clock.now() + 10))
+    await desk.clock.advance(50)
+    await task
+    assert (desk.service.begun, desk.service.targets) == ([(2, 1010.0)], [1])
 
 
 async def test_what_was_seen_meanwhile_is_not_sent_again() -> None:

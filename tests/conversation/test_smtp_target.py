@@ -12,9 +12,10 @@ from support.smtp_attempts import MESSAGE, attempt, certificates, said, sender_t
 from support.smtp_script import SmtpScript
 
 from mailprobe.errors import Reason, Stage
-from mailprobe.model import AttemptOutcome, SenderKind, TlsMode
+from mailprobe.model import AttemptOutcome, DnsFacts, SenderKind, TlsMode
 from mailprobe.net.resolve import Resolver
 from mailprobe.plan import Family, Sender
+from mailprobe.smtp.target import MOST_HOSTS
 
 pytestmark = both_loops
 
@@ -51,6 +52,40 @@ async def test_each_attempt_takes_the_next_address_in_the_order_of_preference() 
     assert stages_of(got[1]) == ["resolve", "connect"]
     assert "gone.lab.test: dns_nxdomain" in said(got[2], "*")
     assert "MX of lab.test: mx1.lab.test, gone.lab.test, mx2.lab.test" in said(got[0], "*")
+
+
+async def test_what_the_dns_said_is_kept() -> None:
+    async with SmtpScript() as server, DnsScript(RECORDS) as names:
+        resolver = Resolver([("127.0.0.1", names.port)])
+        first = await attempt(mx_sender(server), resolver=resolver)
+        implicit = await attempt(mx_sender(server), replace(MESSAGE, recipient="to@implicit.test"), resolver=resolver)
+        nowhere = await attempt(mx_sender(server), replace(MESSAGE, recipient="to@alldead.test"), resolver=resolver)
+        literal = await attempt(sender_to(server))
+    exchangers = (("mx1.lab.test", 10), ("gone.lab.test", 20), ("mx2.lab.test", 30))
+    assert first.dns == DnsFacts(exchangers, False, 300, ("127.0.0.1", "127.0.0.2"), 300)
+    assert implicit.dns == DnsFacts((), True, 300, ("127.0.0.1",), 300)
+    assert nowhere.dns == DnsFacts((("gone.lab.test", 10), ("broken.lab.test", 20)), False, 300)
+    assert literal.dns == DnsFacts(addresses=("127.0.0.1",))
+    assert first.chain == ()
+
+
+async def test_where_all_are_tried_the_last_one_is_known() -> None:
+    async with SmtpScript() as server, DnsScript(RECORDS) as names:
+        sender = replace(mx_sender(server), try_all=True)
+        resolver = Resolver([("127.0.0.1", names.port)])
+        got = [await attempt(sender, number=7, target_number=target, resolver=resolver) for target in (1, 2, 3, 4)]
+    assert [one.peer and one.peer.address for one in got] == ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.1"]
+    assert [one.dns and one.dns.last for one in got] == [False, False, True, False]
+    assert {one.number for one in got} == {7}
+
+
+async def test_a_domain_of_very_many_exchangers_is_looked_up_in_part() -> None:
+    many = {("many.test", "MX"): [f"{number} mx{number}.many.test." for number in range(1, 200)]}
+    async with SmtpScript() as server, DnsScript(RECORDS | many) as names:
+        message = replace(MESSAGE, recipient="to@many.test")
+        got = await attempt(mx_sender(server), message, resolver=Resolver([("127.0.0.1", names.port)]))
+    assert (got.stage, got.reason) == (Stage.RESOLVE, Reason.DNS_NXDOMAIN)
+    assert len(names.asked) == 1 + MOST_HOSTS
 
 
 async def test_no_more_is_looked_up_than_needed() -> None:

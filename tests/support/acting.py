@@ -14,7 +14,18 @@ from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.events import Event, Judged
 from mailprobe.imap import Fetched, Folder, IdleEnd, Removal, Selected, Status
 from mailprobe.message import Composer, Key, new_canary_id
-from mailprobe.model import Attempt, AttemptOutcome, Canary, Outcome, Scan, SenderKind, StageReply, TlsMode, Verdict
+from mailprobe.model import (
+    Attempt,
+    AttemptOutcome,
+    Canary,
+    DnsFacts,
+    Outcome,
+    Scan,
+    SenderKind,
+    StageReply,
+    TlsMode,
+    Verdict,
+)
 from mailprobe.plan import Endpoint, Login, Mailbox, Route, SecretReference, Sender
 from mailprobe.probe.judge import Judge
 from mailprobe.probe.ledger import Ledger
@@ -70,9 +81,13 @@ class Service:
         self.plan = deque(plan or (AttemptOutcome.ACCEPTED,))
         self.seconds = seconds
         self.begun: list[tuple[int, float]] = []
+        self.targets: list[int | None] = []
         self.contents: list[bytes] = []
         self.running = self.most = 0
         self.reason = Reason.DEFERRED
+        self.stage: Stage | None = None
+        self.servers = 1
+        """How many addresses it has, as far as `try_all` asks for that."""
         self.after_dot: Callable[[], None] = lambda: None
 
     async def __call__(
@@ -84,9 +99,11 @@ class Service:
         timeout: float,
         dot_sent: Told,
         stage_ended: object = None,
+        target_number: int | None = None,
     ) -> Attempt:
         begun = self.clock.now()
         self.begun.append((number, begun))
+        self.targets.append(target_number)
         self.contents.append(message.content)
         self.running += 1
         self.most = max(self.most, self.running)
@@ -100,7 +117,9 @@ class Service:
                 self.after_dot()
         finally:
             self.running -= 1
-        return answered(number, begun, self.clock.now(), outcome, dot, self.reason)
+        attempt = answered(number, begun, self.clock.now(), outcome, dot, self.reason)
+        last = target_number is None or target_number % self.servers == 0
+        return replace(attempt, dns=DnsFacts(last=last), stage=attempt.stage and (self.stage or attempt.stage))
 
 
 def answered(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from types import TracebackType
 
 import dns.flags
@@ -17,10 +18,16 @@ class DnsScript:
     """`records` by (name, type): a list of texts of records, a `dns.rcode.Rcode`, or SILENCE; else NXDOMAIN.
 
     A name known with another type gets an empty answer. `CNAME` records are followed, as a recursive server does.
+    What is said of the names in `authenticated` carries AD, where the query asks for that.
     """
 
-    def __init__(self, records: dict[tuple[str, str], list[str] | dns.rcode.Rcode | str]) -> None:
+    def __init__(
+        self,
+        records: dict[tuple[str, str], list[str] | dns.rcode.Rcode | str],
+        authenticated: Collection[str] = (),
+    ) -> None:
         self._records = records
+        self._authenticated = authenticated
         self.asked: list[tuple[str, str]] = []
         self.port = 0
 
@@ -46,6 +53,8 @@ class DnsScript:
         while (alias := self._records.get((name, "CNAME"))) and isinstance(alias, list):
             response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "CNAME", *alias))
             name = alias[0].rstrip(".")
+        if name in self._authenticated and query.flags & dns.flags.AD:
+            response.flags |= dns.flags.AD
         found = self._records.get((name, kind))
         if found == SILENCE:
             return None

@@ -128,6 +128,39 @@ ATTEMPT = keys(
             )
         ),
         "queue_id": maybe(text),
+        "dns": maybe(
+            keys(
+                {
+                    "mx": list_of(keys({"host": text, "preference": number})),
+                    "implicit_mx": boolean,
+                    "mx_ttl": maybe(number),
+                    "addresses": list_of(text),
+                    "address_ttl": maybe(number),
+                }
+            )
+        ),
+        "mta_sts": maybe(
+            keys(
+                {
+                    "mode": one_of(("enforce", "testing", "none", "absent", "error")),
+                    "id": maybe(text),
+                    "mx": list_of(text),
+                    "max_age": maybe(number),
+                    "passed": maybe(boolean),
+                    "detail": maybe(text),
+                }
+            )
+        ),
+        "dane": maybe(
+            keys(
+                {
+                    "status": one_of(("usable", "unusable", "absent", "error")),
+                    "records": list_of(text),
+                    "passed": maybe(boolean),
+                    "detail": maybe(text),
+                }
+            )
+        ),
     }
 )
 SIGHTING = keys(

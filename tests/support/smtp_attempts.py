@@ -46,6 +46,7 @@ async def attempt(
     timeout: float = 5.0,
     resolver: Resolver | None = None,
     dot_sent: Callable[[float], None] = lambda at: None,
+    target_number: int | None = None,
 ) -> Attempt:
     """One attempt on the machine's clock."""
     return await submit(
@@ -56,6 +57,7 @@ async def attempt(
         clock=SystemClock(),
         resolver=resolver or Resolver(),
         dot_sent=dot_sent,
+        target_number=target_number,
     )
 
 

@@ -147,11 +147,36 @@ async def test_mail_exchangers() -> None:
             assert (await resolver.mail_exchangers(literal)).hosts == (host,)
 
 
-async def test_equal_preference_is_shared_out() -> None:
+async def test_equal_preference_is_shared_out_the_same_way_for_one_seed() -> None:
     async with DnsScript(RECORDS) as server:
         resolver = resolver_of(server)
-        first = Counter([(await resolver.mail_exchangers("equal.test")).hosts[0] for _ in range(60)])
+        orders = [(await resolver.mail_exchangers("equal.test", seed=str(seed % 60))).hosts for seed in range(120)]
+        assert (await resolver.mail_exchangers("equal.test")).preferences == (10, 10, 10)
+    assert orders[:60] == orders[60:]
+    first = Counter(hosts[0] for hosts in orders)
     assert set(first) == {"a.test", "b.test", "c.test"}
+    assert min(first.values()) >= 16
+
+
+async def test_preferences_come_in_order_whatever_the_seed() -> None:
+    async with DnsScript(RECORDS) as server:
+        for seed in "abcdef":
+            got = await resolver_of(server).mail_exchangers("mail.test", seed=seed)
+            assert (got.hosts, got.preferences) == (("First.test", "second.test", "third.test"), (10, 20, 30))
+
+
+async def test_records_and_whether_dnssec_vouches_for_them() -> None:
+    async with DnsScript(RECORDS, authenticated={"four.test"}) as server:
+        resolver = resolver_of(server)
+        signed = await resolver.records("alias.test", "A")
+        assert ([str(one) for one in signed.values], signed.name) == (["192.0.2.4"], "four.test")
+        assert (signed.ttl, signed.authenticated) == (60, True)
+        assert not (await resolver.records("both.test", "A")).authenticated
+        none = await resolver.records("four.test", "TXT")
+        assert (none.values, none.authenticated) == ((), True)
+        with pytest.raises(ProbeFailure) as raised:
+            await resolver.records("missing.test", "TXT")
+        assert raised.value.reason is Reason.DNS_NXDOMAIN
 
 
 @pytest.mark.parametrize(

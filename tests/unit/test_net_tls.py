@@ -103,7 +103,7 @@ def test_the_refused_certificate_is_kept_with_the_error(tmp_path: Path) -> None:
         server.do_handshake()
     with pytest.raises(ssl.SSLCertVerificationError) as raised:
         client.do_handshake()
-    assert raised.value.peer_certificate == ssl.PEM_cert_to_DER_cert(files.certificate.read_text())
+    assert raised.value.peer_chain[0] == ssl.PEM_cert_to_DER_cert(files.certificate.read_text())
 
 
 def verification_error(code: int) -> ssl.SSLCertVerificationError:

@@ -9,8 +9,17 @@ from dataclasses import replace
 import pytest
 from support.observing import Watch, a_sighting
 
-from mailprobe.events import ArrivedLate, BounceReceived, CanaryLost
-from mailprobe.model import Bounce, Outcome
+from mailprobe.events import ArrivedLate, BounceReceived, CanaryLost, PolicyChecked
+from mailprobe.model import (
+    Bounce,
+    DaneFacts,
+    DaneStatus,
+    DnsFacts,
+    MtaStsFacts,
+    MtaStsMode,
+    Outcome,
+    PolicyFacts,
+)
 from mailprobe.observe.document import canary_document, result_document, results_document
 
 
@@ -43,6 +52,9 @@ def test_a_delivered_canary_whole() -> None:
                     "verified": True,
                 },
                 "queue_id": "4XyZ",
+                "dns": None,
+                "mta_sts": None,
+                "dane": None,
             }
         ],
         "sighting": {
@@ -60,6 +72,34 @@ def test_a_delivered_canary_whole() -> None:
             {"attempt": 1, "seconds": 0.2, "direction": ">", "text": "EHLO probe"},
         ],
     }
+
+
+def test_what_the_dns_and_the_policies_said() -> None:
+    watch = Watch()
+    canary = watch.opened()
+    exchangers = (("mx1.example.org", 10), ("mx2.example.org", 20))
+    watch.attempted(canary, dns=DnsFacts(exchangers, False, 300, ("192.0.2.1",), 60))
+    sts = MtaStsFacts(MtaStsMode.ENFORCE, "20260101", ("*.example.org",), 86400, True)
+    dane = DaneFacts(DaneStatus.ERROR, passed=False, detail="dns_servfail")
+    watch.publish(PolicyChecked(canary, 1, PolicyFacts(sts, dane), watch.clock.now()))
+    watch.publish(PolicyChecked(canary, 2, PolicyFacts(), watch.clock.now()))
+    (attempt,) = result_document(watch.history[canary.id], watch.clock, transcript=False)["attempts"]
+    assert attempt["dns"] == {
+        "mx": [{"host": "mx1.example.org", "preference": 10}, {"host": "mx2.example.org", "preference": 20}],
+        "implicit_mx": False,
+        "mx_ttl": 300,
+        "addresses": ["192.0.2.1"],
+        "address_ttl": 60,
+    }
+    assert attempt["mta_sts"] == {
+        "mode": "enforce",
+        "id": "20260101",
+        "mx": ["*.example.org"],
+        "max_age": 86400,
+        "passed": True,
+        "detail": None,
+    }
+    assert attempt["dane"] == {"status": "error", "records": [], "passed": False, "detail": "dns_servfail"}
 
 
 def test_without_a_verdict_everything_unknown_is_null() -> None:
