@@ -352,7 +352,7 @@ def test_exactly_one_state_is_1() -> None:
     assert values(watch, "mailprobe_route_state") == {(s,): float(s is RouteState.UNKNOWN) for s in RouteState}
     watch.delivered()
     assert values(watch, "mailprobe_route_state") == {(s,): float(s is RouteState.OK) for s in RouteState}
-    for _ in range(3):
+    for _ in range(4):
         watch.failed()
     assert values(watch, "mailprobe_route_state") == {(s,): float(s is RouteState.FAILING) for s in RouteState}
 
