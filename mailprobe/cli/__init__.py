@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "probe": ("mailprobe.cli.probe:probe", "Send one canary on each route, wait for the verdicts, and exit."),
     "check": ("mailprobe.cli.check:check", "Say everything that is wrong with a configuration file."),
     "demo": ("mailprobe.cli.demo:demo", "Run the agent on mail servers of its own, to look at."),
+    "drill": ("mailprobe.cli.drill:drill", "Play a real outage, and print when mailprobe knew what."),
     "config": ("mailprobe.cli.config:config", "Print an example of the configuration, or its JSON Schema."),
 }
 """The commands: where each is, and what it does in one line, so that help needs none of them."""

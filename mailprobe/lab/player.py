@@ -184,7 +184,7 @@ class OutageBehaviour:
 
     def _uniform(self, *what: object) -> float:
         """A number from 0 to 1, the same each time for the same."""
-        return random.Random("/".join(map(str, (self._seed, *what)))).random()  # noqa: S311 - a play, not a secret
+        return random.Random("/".join(map(str, (self._seed, self.outage.id, *what)))).random()  # noqa: S311 - a play, not a secret
 
     def _attempt(self, moment: Moment, context: Context) -> int:
         """Which attempt this is; IMAP's are counted apart, so that they change nothing in the order of the others."""

@@ -35,11 +35,11 @@ OPTIONS = {
     },
     "check": {"-c", "--config", "--connect"},
     "demo": {"--port", "--outage", "--speed"},
-    "drill": {"--speed", "--format"},
+    "drill": {"--speed", "--format", "--seed"},
     "report": {"-c", "--config", "--since", "--format"},
     "config": set(),
 }
-LATER_COMMANDS = {"drill", "report"}
+LATER_COMMANDS = {"report"}
 LATER_OPTIONS = {"demo": {"--outage", "--speed"}}
 
 PATHS = {
