@@ -90,10 +90,12 @@ _RETURNED: Final = re.compile(
 
 _GENERATED_BY: Final = re.compile(r"^[ \t]*generating server:[ \t]*([\w.-]{1,255})", re.MULTILINE | re.IGNORECASE)
 _QUEUE_ON: Final = re.compile(r"\bon the queue on ([\w.-]{1,255})")
-_REMOTE: Final = re.compile(
-    r"(?:\bhost |\bwhile talking to |\bremote server[:=] ?|\breceiving server: |\brecipient domain \S{1,255} by )"
-    r"([\w-]{1,63}(?:\.[\w-]{1,63}){1,10})",
-    re.IGNORECASE,
+_NAME: Final = r"([\w-]{1,63}(?:\.[\w-]{1,63}){1,10})"
+_REMOTES: Final = (
+    re.compile(rf"\bhost {_NAME} ?\["),  # Exim, Postfix
+    re.compile(rf"\bwhile talking to {_NAME}"),  # sendmail
+    re.compile(rf"\brecipient domain \S{{1,255}} by {_NAME}"),  # Gmail
+    re.compile(rf"\b(?:remote|receiving) server: {_NAME}", re.IGNORECASE),  # Exchange
 )
 _ENHANCED: Final = r"([45]\.\d{1,3}\.\d{1,3})(?![\d.])"
 _REPLIES: Final = (
@@ -126,13 +128,13 @@ def told_in_prose(headers: Headers, parts: tuple[Part, ...]) -> Report | None:
 
 def _report(action: Action, notice: str, headers: Headers, found: re.Match[str] | None) -> Report:
     status, diagnostic = _diagnostic(notice, found.end() if found else 0)
-    remote = _REMOTE.search(notice)
+    remote = next(filter(None, (pattern.search(notice) for pattern in _REMOTES)), None)
     return Report(
         action=action,
         status=status,
         diagnostic=diagnostic,
         reporting_mta=_server(notice, headers, found),
-        remote_mta=plain_text(remote[1].rstrip("."), _NAME_LIMIT) if remote else "",
+        remote_mta=plain_text(remote[1], _NAME_LIMIT) if remote else "",
         envelope_id="",
         token=None,
     )
@@ -188,6 +190,7 @@ def _line_start(notice: str, found: re.Match[str]) -> int:
 
 def _tidy(text: str) -> str:
     text = " ".join(text.split())
-    if text.endswith(")") and text.count(")") > text.count("("):
-        text = text[:-1]
+    for opening, closing in ("()", "<>"):
+        if text.endswith(closing) and text.count(closing) > text.count(opening):
+            text = text[:-1]
     return plain_text(text.rstrip("'"), _DIAGNOSTIC_LIMIT)

@@ -5,6 +5,7 @@ Every server writes them its own way, with its own clock. What they say is indic
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
@@ -19,6 +20,8 @@ HOPS_LIMIT: Final = 50
 _NAME_LIMIT: Final = 255
 _CLAUSES: Final = frozenset({"from", "by", "via", "with", "id", "for", "tls"})
 """The keywords of RFC 5321 4.4 and the one of RFC 8314 4.3, which Exim writes."""
+_BARE_DATE: Final = re.compile(r"(?:[A-Z][a-z]{2}, )?\b\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\b.*", re.DOTALL)
+_FRACTION: Final = re.compile(r"(:\d\d)\.\d{1,9}\b")
 _EARLIEST: Final = 315_532_800.0
 """1980: what claims to be older, or to be later than `_LATEST`, comes from a clock that was never set."""
 _LATEST: Final = 4_102_444_800.0
@@ -55,15 +58,20 @@ def hops(headers: bytes) -> tuple[Hop, ...]:
 
 def _taken_apart(body: str) -> tuple[dict[str, str], str]:
     """The clauses of a Received field by their keyword, and its date. Keywords within comments do not count."""
-    stamps, semicolon, date = without_comments(body).rpartition(";")
+    text = without_comments(body)
+    stamps, semicolon, date = text.rpartition(";")
     if not semicolon:
-        stamps, date = date, ""
+        # SendGrid leaves it out
+        bare = _BARE_DATE.search(text)
+        stamps, date = (text[: bare.start()], bare[0]) if bare else (text, "")
     clauses: dict[str, list[str]] = {}
     current: list[str] = []
     for word in stamps.split():
         keyword = word.lower()
-        if keyword in _CLAUSES and keyword not in clauses:
-            current = clauses[keyword] = []
+        if keyword in _CLAUSES:
+            # a second one, as in "with ESMTP with STARTTLS", says nothing of the first
+            current = []
+            clauses.setdefault(keyword, current)
         else:
             current.append(word)
     return {keyword: _value(keyword, words) for keyword, words in clauses.items() if words}, date
@@ -78,7 +86,7 @@ def _value(keyword: str, words: list[str]) -> str:
 def wall_of_date(date: str) -> float | None:
     """Unix seconds of a date and time (RFC 5322 3.3), obsolete forms too; None if it is none. `-0000` means UTC."""
     try:
-        parsed = parsedate_tz(date.strip()[:64])
+        parsed = parsedate_tz(_FRACTION.sub(r"\1", " ".join(date.split())[:64]).replace(" ,", ","))
         wall = _utc(*parsed[:6]) - (parsed[9] or 0) if parsed else None
     except (ValueError, TypeError, IndexError, OverflowError):
         # parsedate_tz leaves the ranges to its callers, and raises by itself on some input

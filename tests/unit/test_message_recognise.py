@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.samples import names, sample
+from support.samples import TEN, fact, names, sample
 
 from mailprobe.message.compose import Composer
 from mailprobe.message.recognise import BounceCandidate, ForeignAgent, Ours, Stranger, recognise
@@ -134,8 +134,11 @@ def test_what_answers_is_never_the_canary_itself(cue: str) -> None:
 
 
 @pytest.mark.parametrize("name", names("reports"))
-def test_real_reports_and_answers_are_candidates(name: str) -> None:
-    assert recognised(sample(f"reports/{name}", token=TOKEN)) == BounceCandidate()
+def test_what_real_servers_and_people_send_is_told_apart(name: str) -> None:
+    token = KEY.sign("fra1", "inbound", "abc", TEN)
+    kind = {"candidate": BounceCandidate(), "stranger": Stranger(), "ours": Ours(KEY.prove(token))}  # type: ignore[arg-type]
+
+    assert recognised(sample(f"reports/{name}", token=token)) == kind[fact(f"reports/{name}", "recognised")]
 
 
 def test_bombs_are_cut() -> None:
