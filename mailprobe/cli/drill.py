@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from textwrap import shorten
 from typing import Final
 
 import click
@@ -34,6 +35,7 @@ from mailprobe.model import Cause, RouteState
 SPEED: Final = 60.0
 _WIDTH: Final = 58
 _BETWEEN: Final = 0.1
+_VENDOR: Final = "the vendor's first word"
 
 
 @click.command()
@@ -133,8 +135,9 @@ def _said(word: Word) -> str:
         case IncidentChanged(incident):
             if incident.end is not None:
                 return f"{incident.route}: the incident is over since {_clock(incident.end)}"
-            back = f", back again for the {incident.relapses}. time" if incident.relapses else ""
-            return f"{incident.route}: the incident is now {incident.state}{back}"
+            if incident.relapses:
+                return f"{incident.route}: the incident is back (relapse {incident.relapses})"
+            return f"{incident.route}: the incident is now {incident.state}"
         case IncidentClosed(incident):
             return f"{incident.route}: the incident is closed"
 
@@ -158,10 +161,10 @@ def _facts(outage: Outage) -> Iterator[tuple[float, str]]:
 
 
 def _words(effect: Effect) -> str:
-    share = f"{effect.fraction:.0%}".rjust(4)
+    share = f"{effect.fraction:4.0%}"
     per = f" of each {effect.per}" if effect.per not in ("attempt", "message") else ""
     only = f" ({effect.only} only)" if effect.only else ""
-    return f"{share}{per} {effect}{only}"
+    return f"{share}{per} {_short(str(effect))}{only}"
 
 
 def _assumed(phase: Phase) -> str:
@@ -200,6 +203,10 @@ def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
         yield f"{'incident':>24}  {incident.route} {_clock(incident.begin)} - {end}, {what}"
     for effect, count in truth.counts.most_common():
         yield f"{'struck':>24}  {count} times {_words(effect).strip()}"
+
+
+def _short(text: str) -> str:
+    return shorten(text, _WIDTH, placeholder=" ...")
 
 
 def _fact(name: str, seconds: float | None, more: str = "") -> Iterator[str]:
