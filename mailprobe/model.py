@@ -288,6 +288,8 @@ class Scan:
     mailbox: str
     started: float
     finished: float
+    full: bool = False
+    """The mailbox had no room left: why something is not there (RFC 9208)."""
 
 
 @dataclass(frozen=True, slots=True)

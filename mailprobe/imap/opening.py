@@ -117,7 +117,7 @@ async def _starttls(connection: Connection, endpoint: Endpoint) -> None:
         ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
     )
     try:
-        protocol.transport = await connection.bounded(Stage.STARTTLS, securing)
+        protocol.transport = await connection.bounded(Stage.TLS, securing)
     except ProbeFailure as failure:
         if failure.reason is Reason.WRONG_TLS_MODE:  # no TLS record came where the handshake was agreed
             detail = "octets in the clear after STARTTLS"

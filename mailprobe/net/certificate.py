@@ -74,7 +74,7 @@ def describe(error: ssl.SSLCertVerificationError) -> str:
     """What is wrong with a refused certificate: what was found and what would be right."""
     chain: tuple[bytes, ...] = getattr(error, "peer_chain", ())
     facts = facts_of(chain[0]) if chain else None
-    message = error.verify_message
+    message = error.verify_message.rstrip(".")
     if facts is None:
         return message
     if error.verify_code in (62, 64):

@@ -237,7 +237,7 @@ class Entry:
             raise ValueError(f"canary {self.canary.id} of {self.canary.route}: {said} cannot follow {self.phase}")
         self.phase = following
 
-    def judge(self, at: float, *, absent: bool, over: bool) -> Verdict | None:
+    def judge(self, at: float, *, absent: bool, over: bool, full: bool = False) -> Verdict | None:
         """The verdict that the evidence allows now, None if it is too early.
 
         `absent`: a complete scan that did not show it began at or after the deadline. `over`: so is the grace
@@ -251,7 +251,7 @@ class Entry:
             detail = self.bounce.diagnostic
             return self._verdict(Outcome.BOUNCED, at, Stage.TRANSIT, detail=detail, bounce=self.bounce)
         if self.phase is Phase.REFUSED or over or (absent and self.phase in AWAITED):
-            return self._owed(at, absent)
+            return self._owed(at, absent, full)
         return None
 
     def delay(self, sighting: Sighting) -> Delay:
@@ -274,7 +274,7 @@ class Entry:
         delivery = None if self.begun is None else max(0.0, sighting.noticed - self.begun)
         return self._verdict(outcome, at, sighting=sighting, delay=self.delay(sighting), delivery_seconds=delivery)
 
-    def _owed(self, at: float, absent: bool) -> Verdict:
+    def _owed(self, at: float, absent: bool, full: bool) -> Verdict:
         """The verdict on a canary that was not seen, or too late (rules 4 to 6)."""
         match self.phase:
             case Phase.OPENED:
@@ -288,7 +288,8 @@ class Entry:
             case Phase.UNKNOWN:
                 return self._verdict(Outcome.UNOBSERVED, at, Stage.TRANSIT, Reason.AGENT_RESTARTED)
             case Phase.FLUSHED | Phase.ACCEPTED | Phase.IN_DOUBT if absent:
-                return self._verdict(Outcome.OVERDUE, at, Stage.TRANSIT, Reason.NOT_THERE)
+                reason = Reason.QUOTA_EXCEEDED if full else Reason.NOT_THERE
+                return self._verdict(Outcome.OVERDUE, at, Stage.TRANSIT, reason)
             case Phase.FLUSHED | Phase.ACCEPTED | Phase.IN_DOUBT:
                 return self._verdict(Outcome.UNOBSERVED, at, Stage.TRANSIT, Reason.NOBODY_LOOKED)
 

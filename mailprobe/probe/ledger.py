@@ -75,10 +75,11 @@ class PendingRetry:
 class _Box:
     """What is known of a mailbox: the last complete scan, and the canaries that need another."""
 
-    __slots__ = ("opened", "scanned", "unseen", "wanting")
+    __slots__ = ("full", "opened", "scanned", "unseen", "wanting")
 
     def __init__(self) -> None:
         self.scanned = -inf
+        self.full = False
         self.unseen = 0
         self.wanting: dict[str, float] = {}
         self.opened: _Heap = []
@@ -216,6 +217,7 @@ class Ledger:
             return ()
         self._advance_looks(scan.started)
         box.scanned = max(box.scanned, scan.started)
+        box.full = scan.full
         events: list[Event] = []
         for id in [id for id, since in box.wanting.items() if since <= scan.started]:
             record = self._records[id]
@@ -378,8 +380,9 @@ class Ledger:
 
     def _consider(self, entry: Entry, at: float, *, over: bool = False) -> tuple[Event, ...]:
         """Judges the entry if that is possible now."""
-        absent = self._boxes[entry.canary.mailbox].scanned >= entry.canary.deadline
-        verdict = entry.judge(at, absent=absent, over=over)
+        box = self._boxes[entry.canary.mailbox]
+        absent = box.scanned >= entry.canary.deadline
+        verdict = entry.judge(at, absent=absent, over=over, full=box.full)
         return self._close(entry, verdict) if verdict else ()
 
     def _close(self, entry: Entry, verdict: Verdict) -> tuple[Event, ...]:

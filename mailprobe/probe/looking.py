@@ -12,6 +12,8 @@ PAUSE_SHARE = 0.02
 """The pause grows to this share of the time waited: a delay of 10 s is known to about 0.2 s."""
 LEAST_WINDOW = 30.0
 WINDOW_OF_USUAL = 3.0
+MOST_WINDOW = 900.0
+"""A canary that comes a day late does not make the next day one of active looks."""
 JUNK_PAUSE = 0.050
 """Junk is looked into less often than the inbox: each look there costs a command more."""
 IDLE_WHILE_EXPECTING = 10.0
@@ -29,7 +31,7 @@ def pause_after(waited: float) -> float:
 
 def active_window(usual_transit: float) -> float:
     """Seconds after a canary's departure for which active looks are worth their cost."""
-    return max(LEAST_WINDOW, usual_transit * WINDOW_OF_USUAL)
+    return min(max(LEAST_WINDOW, usual_transit * WINDOW_OF_USUAL), MOST_WINDOW)
 
 
 def idle_seconds(expecting: bool) -> float:

@@ -35,6 +35,8 @@ from mailprobe.probe.judge import Judge
 from mailprobe.probe.sweeper import Sweeper
 
 QUOTA_EVERY: Final = 300.0
+FULL: Final = 0.99
+"""Share of a quota from which on there is no room for a canary: one of 100 MB has a megabyte left, and servers round."""
 LEFTOVER_AFTER: Final = 3600.0
 """Seconds after which one of our canaries that the ledger does not know (any more) is only litter."""
 
@@ -180,7 +182,8 @@ class Watcher:
                 await self._look(view)
             if self.sweeper.due(self._clock.now(), busy=self._look_due() is not None):
                 await self._sweep(view)
-            await self._quota(view)
+            if self._clock.now() - self._last_quota >= QUOTA_EVERY:
+                await self._quota(view)
         while self.sweeper:
             await self._sweep(view)
 
@@ -215,13 +218,14 @@ class Watcher:
         await self._take(view, look, junk=junk)
 
     async def _scan(self, view: MailboxView) -> None:
-        self._scan_wanted = False
+        asked, self._scan_wanted = self._scan_wanted, False
         self._departed_since_look = None
+        full = asked and await self._quota(view) >= FULL
         look = await view.scan()
         self._last_scan = look.finished
         await self._take(view, look, junk=True)
         if look.complete:
-            scan = Scan(self.mailbox.name, look.started, look.finished)
+            scan = Scan(self.mailbox.name, look.started, look.finished, full)
             self._judge.scanned(scan)
             self._publish(MailboxScanned(scan))
         else:
@@ -309,13 +313,13 @@ class Watcher:
         await view.delete(places)
         self.sweeper.removed(places, self._clock.now())
 
-    async def _quota(self, view: MailboxView) -> None:
-        if self._clock.now() - self._last_quota < QUOTA_EVERY:
-            return
+    async def _quota(self, view: MailboxView) -> float:
+        """The share of the mailbox's storage that is used, 0 where the server does not say."""
         self._last_quota = self._clock.now()
         used = await view.session.quota()
         if used is not None:
             self._publish(QuotaSeen(self.mailbox.name, used))
+        return used or 0.0
 
     def _since(self) -> date | None:
         """The day before the oldest canary that may lie there unseen; None if there is none."""

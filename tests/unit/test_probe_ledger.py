@@ -506,3 +506,10 @@ def test_what_may_still_arrive_is_remembered_to_the_end(ledger: Ledger, dot: flo
     for now in (460.0, 1000.0, 3999.9):
         ledger.tick(now)
     assert (ledger.canary("c") is None) == (dot is None), "a server may take what it says it did not"
+
+
+@pytest.mark.parametrize(("full", "reason"), [(False, Reason.NOT_THERE), (True, Reason.QUOTA_EXCEEDED)])
+def test_a_full_mailbox_is_why_it_is_overdue(ledger: Ledger, full: bool, reason: Reason) -> None:
+    accept(ledger)
+    verdict = verdict_in(ledger.scanned(Scan("box", 400.0, 401.0, full)))
+    assert (verdict.outcome, verdict.stage, verdict.reason) == (Outcome.OVERDUE, Stage.TRANSIT, reason)

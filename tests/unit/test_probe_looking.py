@@ -22,7 +22,7 @@ def test_the_usual_delay_is_never_below_the_last_and_never_above_the_worst(trans
     for transit in transits:
         usual.took(transit)
         assert transit <= usual.seconds <= max(transits) + 1e-9
-    assert looking.active_window(usual.seconds) >= looking.LEAST_WINDOW
+    assert looking.LEAST_WINDOW <= looking.active_window(usual.seconds) <= looking.MOST_WINDOW
 
 
 def test_back_off_doubles_up_to_its_cap_and_begins_anew_after_success():
