@@ -31,6 +31,7 @@ _ADVICE: Final = {
     Reason.THROTTLED: "The provider limits us; this is no outage. Probe less often.",
     Reason.MAILBOX_MISSING: "Check `inbox` and `junk` of the mailbox, or create the folder.",
     Reason.NOT_THERE: "Look for it in the server's log, its queue and its quarantine.",
+    Reason.QUOTA_EXCEEDED: "Make room in it, or raise its quota.",
     Reason.SENDER_BUSY: "The limits of the sender left no room; allow more, or name fewer routes.",
 }
 _BY_STAGE: Final = {

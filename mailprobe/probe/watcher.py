@@ -36,7 +36,7 @@ from mailprobe.probe.sweeper import Sweeper
 
 QUOTA_EVERY: Final = 300.0
 FULL: Final = 0.99
-"""Share of a quota from which on there is no room for a canary: one of 100 MB has a megabyte left, and servers round."""
+"""Share of a quota from which on there is no room: servers round, and keep some back."""
 LEFTOVER_AFTER: Final = 3600.0
 """Seconds after which one of our canaries that the ledger does not know (any more) is only litter."""
 

@@ -222,10 +222,10 @@ def full(mail_lab: MailLab) -> Account:
 def test_a_full_mailbox(mail_lab: MailLab, full: Account) -> None:
     """Postfix takes the canary and keeps it, as Dovecot says 4.2.2: what a prober can see of that is the quota."""
     ran, text = both([*by_url(mail_lab, full), "--timeout=1s"], passwords_of(full))
-    assert (ran.status, ran.result["outcome"], ran.result["reason"]) == (CRITICAL, "overdue", "not_there")
+    assert (ran.status, ran.result["outcome"], ran.result["reason"]) == (CRITICAL, "overdue", "quota_exceeded")
     said = in_a_line(text.stdout)
-    assert "overdue at transit: not_there accepted, queued as" in said
-    assert "% full. Look for it" in said
+    assert "overdue at transit: quota_exceeded accepted, queued as" in said
+    assert "% full. Make room" in said
 
 
 async def scripted(smtp: dict[str, Any], imap_says: dict[str, Any]) -> tuple[Ran, Ran]:
