@@ -117,7 +117,9 @@ class _Checks:
     def endpoint(self, path: KeyPath, endpoint: EndpointSettings) -> None:
         """How a server is trusted."""
         self._file((*path, "ca_file"), endpoint.ca_file)
-        for key in ("ca_file", "tls_server_name"):
+        # an MTA-STS policy is judged by these CAs too
+        judges = getattr(endpoint, "mta_sts", Policy.OFF) is Policy.REPORT
+        for key in ("tls_server_name",) if judges else ("ca_file", "tls_server_name"):
             if getattr(endpoint, key) is not None and not verifies(endpoint):
                 needs = ((*path, "tls_verify"), (*path, "mx"))
                 self._odd((*path, key), "has no effect: the certificate is not verified (tls_verify: full)", *needs)
@@ -198,9 +200,6 @@ class _Checks:
             self._wrong((*path, "tls"), "for an mx sender must be opportunistic, require or none", *kind)
         elif verifies(sender) and tls is not SenderTls.REQUIRE:
             self._wrong((*path, "tls_verify"), "full needs tls: require", *kind, (*path, "tls"))
-        for key in ("mta_sts", "dane"):
-            if getattr(sender, key) is Policy.REPORT:
-                self._odd((*path, key), "this version does not report it yet")
 
     def _submission(self, path: KeyPath, sender: SenderSettings, kind: tuple[KeyPath, ...]) -> None:
         if sender.port is not None:

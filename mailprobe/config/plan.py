@@ -11,6 +11,7 @@ from mailprobe.config.schema import (
     AuthSettings,
     EndpointSettings,
     MailboxSettings,
+    Policy,
     SenderSettings,
     SenderTls,
     Settings,
@@ -87,6 +88,8 @@ def _sender(name: str, settings: Settings, directory: Path) -> Sender:
         bounces_to=own.bounces_to,
         resolver=tuple((server.host, server.port) for server in own.resolver),
         try_all=own.try_all,
+        mta_sts=own.mta_sts is Policy.REPORT,
+        dane=own.dane is Policy.REPORT,
     )
 
 

@@ -101,8 +101,9 @@ class Resolver:
         """Who takes mail for a domain: its MX by preference; without any, itself.
 
         Equal ones are shuffled, the same way for the same `seed`: the attempts of one canary go through one order,
-        and canaries are shared out over all of them. An address literal (`[192.0.2.1]`) is its own host. Raises ProbeFailure(RESOLVE, NULL_MX) for a domain
-        that says it takes no mail, and as `addresses` does. Source: RFC 5321 5.1, RFC 7505.
+        and canaries are shared out over all of them. An address literal (`[192.0.2.1]`) is its own host. Raises
+        ProbeFailure(RESOLVE, NULL_MX) for a domain that says it takes no mail, and as `addresses` does.
+        Source: RFC 5321 5.1, RFC 7505.
         """
         begun = time.perf_counter()
         literal = domain.strip("[]").removeprefix("IPv6:")

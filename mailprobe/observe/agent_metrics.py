@@ -67,6 +67,11 @@ class AgentMetrics:
             ["task"],
             registry=self.registry,
         )
+        self.port25_blocked = Gauge(
+            "mailprobe_port25_blocked",
+            "1 while this machine's own network seems to let nobody out to port 25.",
+            registry=self.registry,
+        )
         self.reload_successful = Gauge(
             "mailprobe_config_last_reload_successful",
             "1 if the configuration read last is in use.",

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Final
 
 from mailprobe.clock import Clock, wall_of
-from mailprobe.events import Event, Judged, Publish, RoutesChanged
+from mailprobe.events import Event, Judged, PolicyChecked, Publish, RoutesChanged
 from mailprobe.imap import Session, Watermark
 from mailprobe.message import Composer, Key, new_canary_id
-from mailprobe.model import Canary, RestoredCanary, Verdict
+from mailprobe.model import Attempt, Canary, RestoredCanary, Verdict
+from mailprobe.net.policies import Policies
 from mailprobe.net.resolve import Resolver
 from mailprobe.plan import Mailbox, Plan, Route, Sender
 from mailprobe.probe.judge import Judge
@@ -66,6 +67,7 @@ class Crew:
         self._composers: dict[str, Composer] = {}
         self._submitters: dict[str, Submitter] = {}
         self._attempts = Attempts()
+        self._policy_checks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, Watcher] = {}
         self._resolver = Resolver()
         self.judge.ask_for_scan = self._ask_for_scan
@@ -118,6 +120,11 @@ class Crew:
         for name in mailboxes:
             await self._watchers[name].decided()
 
+    async def policies_known(self, within: float) -> None:
+        """Returns when every policy that is to be reported was held against its attempt, after `within` seconds."""
+        if self._policy_checks:
+            await asyncio.wait(self._policy_checks, timeout=within)
+
     @property
     def unswept(self) -> int:
         """Proven canaries that still wait to be removed."""
@@ -160,6 +167,7 @@ class Crew:
         if engaged and engaged.sender == sender:
             return
         resolver = Resolver(sender.resolver) if sender.resolver else self._resolver
+        policies = Policies(sender, resolver)
         self._submitters[sender.name] = Submitter(
             sender,
             self.judge,
@@ -170,7 +178,20 @@ class Crew:
             departed=self._departed,
             attempts=self._attempts,
             stage_ended=self._stage_ended,
+            ended=partial(self._hold_policies, policies) if sender.mta_sts or sender.dane else None,
         )
+
+    def _hold_policies(self, policies: Policies, canary: Canary, recipient: str, attempt: Attempt) -> None:
+        """Beside everything else: nobody waits for it, and no stage's time has a part of it."""
+        check = self._supervisor.once(
+            f"policy:{canary.route}", self._check_policies(policies, canary, recipient, attempt)
+        )
+        self._policy_checks.add(check)
+        check.add_done_callback(self._policy_checks.discard)
+
+    async def _check_policies(self, policies: Policies, canary: Canary, recipient: str, attempt: Attempt) -> None:
+        policy = await policies.check(recipient, attempt)
+        self._publish(PolicyChecked(canary, attempt.number, policy, self._clock.now()))
 
     def _concluded(self, event: Event) -> None:
         self._publish(event)

@@ -115,7 +115,7 @@ class Submitter:
         departed: Callable[[Canary, float], None],
         attempts: Attempts,
         stage_ended: StageEnded | None = None,
-        ended: Callable[[Canary, str, Attempt], None] = lambda canary, recipient, attempt: None,
+        ended: Callable[[Canary, str, Attempt], None] | None = None,
     ) -> None:
         self.sender = sender
         self.limits = LimitKeeper(sender.limits, clock)
@@ -199,7 +199,8 @@ class Submitter:
             # nobody but a policy needs the certificates, and they are 4 KB
             self._judge.attempt_ended(canary, replace(attempt, chain=()), then and then[1])
             self._tell(attempt)
-            self._ended(canary, message.recipient, attempt)
+            if self._ended:
+                self._ended(canary, message.recipient, attempt)
             return then
         finally:
             self._attempts.running.discard(ended)

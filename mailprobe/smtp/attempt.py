@@ -33,8 +33,8 @@ async def submit(
 ) -> Attempt:
     """Hands a message in, once, and returns how that went; no failure of the world is raised.
 
-    It goes to address `target_number` (from 1; default: `number`) of the sender's servers. Each stage may take `timeout`
-    seconds. `dot_sent` is called with the instant at which the final dot is handed to the kernel, before the
+    It goes to address `target_number` (from 1; default: `number`) of the sender's servers. Each stage may take
+    `timeout` seconds. `dot_sent` is called with the instant at which the final dot is handed to the kernel, before the
     reply is known: from then on the message may exist. A cancel closes the connection and is passed on.
     """
     record = Record(number, clock, dot_sent, stage_ended)
