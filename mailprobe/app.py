@@ -31,6 +31,7 @@ from mailprobe.web.server import WebServer
 
 LOG: Final = logging.getLogger(__name__)
 LAG_EVERY: Final = 0.25
+TICK_EVERY: Final = 1.0
 FIXED: Final = ("name", "listen", "journal", "journal_retention", "key_file", "web_config_file")
 """Settings of `agent` that a running agent does not change: in force from its next start on."""
 
@@ -165,9 +166,11 @@ class Agent:
         watermarks: dict[str, dict[str, Watermark]] = {}
         for mark in restored.watermarks:
             watermarks.setdefault(mark.mailbox, {})[mark.folder] = Watermark(mark.uidvalidity, mark.uidnext)
+        self.states.restore(restored.incidents)
         await self.crew.begin(self.configuration.plan, restored.canaries, watermarks)
         self.bus.publish(ConfigReloaded(self.clock.now()))
         self.supervisor.start("loop-lag", self._measure_lag)
+        self.supervisor.start("states", self._keep_states)
         LOG.info(
             "probing %d routes, serving on %s; %d canaries taken over",
             len(self.configuration.plan.routes),
@@ -200,6 +203,12 @@ class Agent:
             due = self.clock.now() + LAG_EVERY
             await self.clock.sleep_until(due)
             self.bus.publish(LoopLagged(self.clock.now() - due))
+
+    async def _keep_states(self) -> None:
+        while True:
+            await self.clock.sleep_until(self.clock.now() + TICK_EVERY)
+            for event in self.states.tick(self.clock.now()):
+                self.bus.publish(event)
 
 
 def _after_restart(before: Configuration, after: Configuration) -> Iterable[str]:

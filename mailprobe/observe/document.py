@@ -1,4 +1,4 @@
-"""Canaries as JSON documents: what `probe --format json` prints and the API answers.
+"""Canaries, routes and incidents as JSON documents: what `probe --format json` prints and the API answers.
 
 Seconds are numbers, times are RFC 3339 in UTC, what is not known is null. Keys are a promise to users: they may be
 added to, never renamed.
@@ -13,8 +13,10 @@ from mailprobe.clock import Clock, rfc3339, wall_of
 from mailprobe.model import (
     Attempt,
     Bounce,
+    Cause,
     DaneFacts,
     DnsFacts,
+    Incident,
     MtaStsFacts,
     Peer,
     Sighting,
@@ -24,6 +26,7 @@ from mailprobe.model import (
 )
 from mailprobe.observe.arrival import Arrival
 from mailprobe.observe.history import Record
+from mailprobe.observe.states import RouteReport
 
 SCHEMA: Final = 1
 
@@ -84,6 +87,45 @@ def summary_document(record: Record, clock: Clock) -> Document:
         "reason": verdict and verdict.reason,
         "transit_seconds": _seconds(verdict.transit_seconds if verdict else None),
         "judged": _time(clock, verdict.at if verdict else None),
+    }
+
+
+def report_document(report: RouteReport, clock: Clock) -> Document:
+    """What may be said of a route now."""
+    return {
+        "state": report.state,
+        "since": _time(clock, report.since),
+        "share": round(report.share, 3),
+        "trend": report.trend,
+        "first_sign": _time(clock, report.first_sign),
+        **_cause(report.cause),
+    }
+
+
+def incident_document(incident: Incident, clock: Clock) -> Document:
+    """One incident. `end` is null while it goes on; until `closed` it may still relapse."""
+    return {
+        "id": incident.id,
+        "route": incident.route,
+        "begin": _time(clock, incident.begin),
+        "first_sign": _time(clock, incident.first_sign),
+        "detected": _time(clock, incident.detected),
+        "end": _time(clock, incident.end),
+        "closed": incident.closed,
+        "state": incident.state,
+        **_cause(incident.cause),
+        "share_worst": round(incident.share_worst, 3),
+        "affected": incident.affected,
+        "relapses": incident.relapses,
+    }
+
+
+def _cause(cause: Cause) -> Document:
+    return {
+        "stage": cause.stage,
+        "code": cause.code,
+        "enhanced_code": cause.enhanced_code,
+        "reason": cause.reason,
     }
 
 

@@ -81,6 +81,11 @@ class Incidents:
         self._stories: dict[str, _Story] = {}
         self._closed: deque[Incident] = deque(maxlen=KEPT)
 
+    @property
+    def routes(self) -> frozenset[str]:
+        """The routes of which a story is going on."""
+        return frozenset(self._stories)
+
     def follows(self, route: str) -> bool:
         """Whether a story of the route is going on: only then `follow` has to be told that it is ok."""
         return route in self._stories

@@ -13,7 +13,17 @@ from typing import Final
 
 from mailprobe.clock import Clock, instant_of
 from mailprobe.errors import Reason, Stage
-from mailprobe.model import AttemptOutcome, Canary, Outcome, RestoredAttempt, RestoredCanary
+from mailprobe.model import (
+    AttemptOutcome,
+    Canary,
+    Cause,
+    Incident,
+    Outcome,
+    RestoredAttempt,
+    RestoredCanary,
+    RouteState,
+    Symptom,
+)
 from mailprobe.observe.journal_rows import Watermark
 
 _UNFINISHED: Final = """
@@ -29,6 +39,13 @@ _ATTEMPTS: Final = """
     SELECT number, begun, dot_sent, ended, outcome, stage, reason, code, enhanced, text, detail, queue_id, host,
     address, port, stages, replies, transcript FROM attempt WHERE canary = ? ORDER BY number"""
 
+_INCIDENTS: Final = """
+    SELECT id, route, began, first_sign, detected, ended, closed, state, stage, code, enhanced, reason, share_worst,
+    affected, relapses FROM incident WHERE closed = 0 OR id IN (SELECT id FROM incident ORDER BY began DESC LIMIT ?)
+    ORDER BY began"""
+_INCIDENTS_KEPT: Final = 200
+_REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
+
 FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT ({_UNFINISHED})"  # noqa: S608
 
 
@@ -36,12 +53,13 @@ FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT
 class Restored:
     """What an earlier process left: canaries of which something is still to be said, and how far folders were read.
 
-    `unreadable`: canaries that are in the file and make no sense.
+    `incidents`: those not closed, and the last that were. `unreadable`: what is in the file and makes no sense.
     """
 
     canaries: tuple[RestoredCanary, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
     unreadable: int = 0
+    incidents: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,48 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
         except ValueError:  # a word that is none of ours
             unreadable += 1
     marks = database.execute("SELECT mailbox, folder, uidvalidity, uidnext FROM watermark").fetchall()
-    return Restored(tuple(canaries), tuple(Watermark(*mark) for mark in marks), unreadable)
+    incidents: list[Incident] = []
+    for columns in database.execute(_INCIDENTS, (_INCIDENTS_KEPT,)).fetchall():
+        try:
+            incidents.append(_incident(clock, *columns))
+        except (ValueError, KeyError):
+            unreadable += 1
+    return Restored(tuple(canaries), tuple(Watermark(*mark) for mark in marks), unreadable, tuple(incidents))
+
+
+def _incident(
+    clock: Clock,
+    id: str,
+    route: str,
+    began: float,
+    first_sign: float,
+    detected: float,
+    ended: float | None,
+    closed: int,
+    state: str,
+    stage: str | None,
+    code: int | None,
+    enhanced: str | None,
+    reason: str | None,
+    share_worst: float,
+    affected: int,
+    relapses: int,
+) -> Incident:
+    cause = Cause(Stage(stage) if stage else None, code, enhanced, _REASONS[reason] if reason else None)
+    return Incident(
+        id=id,
+        route=route,
+        begin=instant_of(clock, began),
+        first_sign=instant_of(clock, first_sign),
+        detected=instant_of(clock, detected),
+        state=RouteState(state),
+        cause=cause,
+        share_worst=share_worst,
+        affected=affected,
+        relapses=relapses,
+        end=None if ended is None else instant_of(clock, ended),
+        closed=bool(closed),
+    )
 
 
 def _restored(

@@ -24,6 +24,9 @@ from mailprobe.events import (
     CanarySighted,
     DotSent,
     DuplicateSighted,
+    IncidentChanged,
+    IncidentClosed,
+    IncidentOpened,
     Judged,
 )
 from mailprobe.model import Attempt, AttemptOutcome, Canary, Sighting, Verdict
@@ -61,6 +64,9 @@ _ATTEMPT: Final = _columns(
 )
 _SIGHTING: Final = _columns("folder uidvalidity uid junk noticed previous_look continuous internaldate")
 _BOUNCE: Final = _columns("noticed action status diagnostic reporting_mta")
+_INCIDENT: Final = _columns(
+    "id route began first_sign detected ended closed state stage code enhanced reason share_worst affected relapses"
+)
 _LATE: Final = _columns("resolved late_transit_seconds late_transit_error_seconds late_upper_bound")
 
 _AWAITED: Final = "id = ? AND awaited = 1"
@@ -111,7 +117,12 @@ MARK: Final = (
     "uidvalidity = excluded.uidvalidity, uidnext = excluded.uidnext"
 )
 
-STATEMENTS: Final = (OPEN, JUDGE, BEGIN_ATTEMPT, DOT, END_ATTEMPT, SIGHT, BOUNCE, LATE, LOSE, FORGET, MARK)
+INCIDENT: Final = (
+    f"INSERT INTO incident ({', '.join(_INCIDENT)}) VALUES ({_marks(_INCIDENT)}) "  # noqa: S608
+    f"ON CONFLICT (id) DO UPDATE SET {_update(_INCIDENT[1:])}"
+)
+
+STATEMENTS: Final = (OPEN, JUDGE, BEGIN_ATTEMPT, DOT, END_ATTEMPT, SIGHT, BOUNCE, LATE, LOSE, FORGET, MARK, INCIDENT)
 COUNTED: Final = frozenset((OPEN, BEGIN_ATTEMPT, SIGHT, BOUNCE))
 """The statements that add a row whenever they change anything."""
 
@@ -282,6 +293,28 @@ def _forgotten(event: CanaryForgotten, shift: float) -> Iterable[tuple[str, Row]
     return ((FORGET, (event.canary.id,)),)
 
 
+def _incident(event: IncidentOpened | IncidentChanged | IncidentClosed, shift: float) -> Iterable[tuple[str, Row]]:
+    incident, cause = event.incident, event.incident.cause
+    row = (
+        incident.id,
+        incident.route,
+        incident.begin + shift,
+        incident.first_sign + shift,
+        incident.detected + shift,
+        _wall(incident.end, shift),
+        incident.closed,
+        incident.state.value,
+        cause.stage and cause.stage.value,
+        cause.code,
+        cause.enhanced_code,
+        cause.reason and cause.reason.value,
+        incident.share_worst,
+        incident.affected,
+        incident.relapses,
+    )
+    return ((INCIDENT, row),)
+
+
 def _marked(mark: Watermark, shift: float) -> Iterable[tuple[str, Row]]:
     return ((MARK, (mark.mailbox, mark.folder, mark.uidvalidity, mark.uidnext)),)
 
@@ -297,6 +330,9 @@ _MAKERS: Final[dict[type, Callable[[Any, float], Iterable[tuple[str, Row]]]]] = 
     ArrivedLate: _arrived_late,
     CanaryLost: _lost,
     CanaryForgotten: _forgotten,
+    IncidentOpened: _incident,
+    IncidentChanged: _incident,
+    IncidentClosed: _incident,
     Watermark: _marked,
 }
 JOURNALLED: Final = frozenset((*_MAKERS, AttemptEnded))

@@ -1,7 +1,7 @@
 """The tables of the journal, their version, and how an older file becomes a current one.
 
-One row per canary, attempt, sighting and bounce; times are wall time (Unix seconds). `canary.awaited` is 1 while
-something may still be said of the canary: only those are found by their id, through a small index that holds no
+One row per canary, attempt, sighting, bounce and incident; times are wall time (Unix seconds). `canary.awaited` is 1
+while something may still be said of the canary: only those are found by their id, through a small index that holds no
 others, so that unguessable ids cost no write to a random page of a large one.
 """
 
@@ -17,6 +17,7 @@ APPLICATION_ID: Final = 0x6D70726F
 """`mpro`: says in the file's header whose file it is. Source: https://sqlite.org/pragma.html#pragma_application_id."""
 
 TABLES: Final = ("canary", "attempt", "sighting", "bounce")
+"""Those with a row or more for each canary; `incident` and `watermark` stay small."""
 
 Migration = tuple[str, ...]
 
@@ -55,6 +56,14 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             PRIMARY KEY (mailbox, folder)
         ) STRICT, WITHOUT ROWID""",
         f"PRAGMA application_id = {APPLICATION_ID}",
+    ),
+    (
+        """CREATE TABLE incident (
+            id TEXT PRIMARY KEY, route TEXT NOT NULL, began REAL NOT NULL, first_sign REAL NOT NULL,
+            detected REAL NOT NULL, ended REAL, closed INTEGER NOT NULL, state TEXT NOT NULL,
+            stage TEXT, code INTEGER, enhanced TEXT, reason TEXT,
+            share_worst REAL NOT NULL, affected INTEGER NOT NULL, relapses INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
     ),
 )
 """Entry n makes version n + 1 of version n. Entries are only ever added: files of every version are out there."""

@@ -149,7 +149,8 @@ class Writer:
 
         self._attempt(read, pass_on=ConfigurationError)
         if found.unreadable:
-            self._tell(ProblemKind.UNREADABLE, f"{found.unreadable} canaries in it make no sense and are left alone")
+            what = f"{found.unreadable} canaries or incidents in it make no sense and are left alone"
+            self._tell(ProblemKind.UNREADABLE, what)
         self._on_loop(self._restored, found)
 
     def _take(self) -> None:

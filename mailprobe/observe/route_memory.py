@@ -209,7 +209,7 @@ class RouteMemory:
     def trend(self) -> Trend:
         """Whether more or fewer of the newest canaries are affected than of those before them."""
         half = SHARE // 2
-        if len(self.decided) < SHARE:
+        if not self._bad or len(self.decided) < SHARE:
             return Trend.SAME
         more = _bad(self.decided[-half:]) - _bad(self.decided[-SHARE:-half])
         return Trend.WORSE if more >= TREND else Trend.BETTER if more <= -TREND else Trend.SAME
@@ -217,6 +217,8 @@ class RouteMemory:
     @property
     def onset(self) -> Mark | None:
         """The first mark of the trouble that there is now, None if there is none."""
+        if not self._bad:
+            return None
         old = [mark for mark in self.decided[:-SHARE] if mark.hard and mark.grade]
         return next((mark for mark in (*old, *self.decided[-SHARE:]) if mark.grade), None)
 

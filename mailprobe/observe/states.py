@@ -49,6 +49,7 @@ from mailprobe.events import (
     BounceReceived,
     CanaryForgotten,
     CanaryOpened,
+    CanaryRestored,
     CanarySighted,
     DotSent,
     Event,
@@ -60,7 +61,7 @@ from mailprobe.events import (
     RouteStateChanged,
     SignSeen,
 )
-from mailprobe.model import Canary, Cause, Incident, RouteState, Trend
+from mailprobe.model import Cause, Incident, RouteState, Trend
 from mailprobe.observe.evidence import OURS, cause_of_failure, is_hard
 from mailprobe.observe.incidents import BLIND_INCIDENT, Incidents, Situation
 from mailprobe.observe.route_memory import UNKNOWN_AFTER, RouteMemory
@@ -150,6 +151,7 @@ class States:
         self._ticked: float | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             CanaryOpened: self._opened,
+            CanaryRestored: self._restored,
             DotSent: self._dot_sent,
             CanarySighted: self._sighted,
             AttemptEnded: self._attempt_ended,
@@ -178,11 +180,6 @@ class States:
         events = tuple(self._pending)
         self._pending.clear()
         return events
-
-    def expect(self, canary: Canary) -> None:
-        """A canary of an earlier process is in flight, of which no event tells."""
-        if route := self._routes.get(canary.route):
-            route.memory.expect(canary)
 
     def restore(self, incidents: Iterable[Incident]) -> None:
         """Takes over the incidents of an earlier process; to be called before anything else."""
@@ -219,6 +216,11 @@ class States:
         seen = self._routes.get(route)
         return self._settle(seen, now).state if seen else RouteState.UNKNOWN
 
+    def share(self, route: str) -> float:
+        """Which part of the recent canaries of a route is affected, 0..1; 0 if there is no such route."""
+        seen = self._routes.get(route)
+        return seen.memory.share if seen else 0.0
+
     def report(self, route: str, now: float) -> RouteReport:
         """All that may be said of a route at an instant. Raises KeyError if there is no such route."""
         seen = self._routes[route]
@@ -233,6 +235,10 @@ class States:
     def _opened(self, event: CanaryOpened) -> None:
         if route := self._routes.get(event.canary.route):
             route.memory.opened(event.canary)
+
+    def _restored(self, event: CanaryRestored) -> None:
+        if route := self._routes.get(event.canary.route):
+            route.memory.expect(event.canary)
 
     def _dot_sent(self, event: DotSent) -> None:
         if route := self._routes.get(event.canary.route):
@@ -292,11 +298,12 @@ class States:
         for name in event.removed:
             self._routes.pop(name, None)
             self._shown.pop(name, None)
-            self._pending.extend(self._incidents.forget(name))
         for name, sender, mailbox, kind in event.added:
             known = self._routes.get(name)
             self._routes[name] = RouteSeen(name, sender, mailbox, kind, known.memory if known else RouteMemory())
             self._shown.setdefault(name, _Shown())
+        for name in self._incidents.routes - self._routes.keys():  # of an earlier configuration
+            self._pending.extend(self._incidents.forget(name))
         names = {*event.mailboxes, *(route.mailbox for route in self._routes.values())}
         self._mailboxes = {name: self._mailboxes.get(name, MailboxSeen(name)) for name in names}
         self._marked &= names

@@ -12,7 +12,7 @@ from aiohttp import web
 from mailprobe import __version__
 from mailprobe.clock import Clock
 from mailprobe.errors import plain_text
-from mailprobe.observe.document import SCHEMA, canary_document, summary_document
+from mailprobe.observe.document import SCHEMA, canary_document, incident_document, report_document, summary_document
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
@@ -56,6 +56,7 @@ class Handlers:
             web.get("/api/v1/routes", self.api_routes),
             web.get("/api/v1/canaries", self.api_canaries),
             web.get("/api/v1/canaries/{id}", self.api_canary),
+            web.get("/api/v1/incidents", self.api_incidents),
         ]
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
@@ -129,6 +130,14 @@ class Handlers:
         document = {"schema": SCHEMA, "canary": canary_document(record, self._clock, True)}
         return web.Response(text=_dumped(document) + "\n", content_type="application/json")
 
+    async def api_incidents(self, request: web.Request) -> web.StreamResponse:
+        """Incidents, the newest first: those not closed, and the last that were."""
+        route = request.query.get("route")
+        if route is not None and route not in self._metrics.routes:
+            raise web.HTTPNotFound(text=f"no such route: {plain_text(route, 80)}\n")
+        found = (each for each in self._states.incidents if route in (None, each.route))
+        return await _json_list(request, "incidents", (incident_document(each, self._clock) for each in found))
+
     def _record(self, request: web.Request) -> Record:
         record = self._history.get(request.match_info["id"])
         if record is None:
@@ -142,7 +151,7 @@ class Handlers:
             "sender": route.sender,
             "mailbox": route.mailbox,
             "kind": route.kind,
-            "state": row.state,
+            **report_document(row.report, self._clock),
             "last_canary": summary_document(row.last, self._clock) if row.last else None,
         }
 

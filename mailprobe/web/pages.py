@@ -12,9 +12,9 @@ from html import escape
 from typing import Final
 
 from mailprobe.clock import Clock, wall_of
-from mailprobe.model import Attempt, RouteState
+from mailprobe.model import Attempt, Cause, Incident, RouteState
 from mailprobe.observe.history import History, Record
-from mailprobe.observe.states import MailboxSeen, RouteSeen, States
+from mailprobe.observe.states import MailboxSeen, RouteReport, RouteSeen, States
 
 _STYLE: Final = """
 :root{color-scheme:light dark}
@@ -32,6 +32,7 @@ STYLE_SOURCE: Final = "'sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode
 """What a Content-Security-Policy must allow for these pages."""
 
 _CANARIES_SHOWN: Final = 50
+_INCIDENTS_SHOWN: Final = 20
 _ROUTES_SHOWN: Final = 2000
 """Rows of a page that a browser still likes; the API has all."""
 _WORST_FIRST: Final = (RouteState.FAILING, RouteState.DEGRADED, RouteState.UNKNOWN, RouteState.OK)
@@ -48,8 +49,13 @@ class RouteRow:
     """A route as the status page shows it."""
 
     route: RouteSeen
-    state: RouteState
+    report: RouteReport
     last: Record | None
+
+    @property
+    def state(self) -> RouteState:
+        """What may be said of it."""
+        return self.report.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +65,13 @@ class Overview:
     routes: tuple[RouteRow, ...]
     mailboxes: tuple[MailboxSeen, ...]
     recent: tuple[Record, ...]
+    incidents: tuple[Incident, ...]
 
 
 def overview(states: States, history: History, now: float) -> Overview:
     """What there is to show now."""
-    rows = tuple(RouteRow(route, states.of(route.name, now), history.last(route.name)) for route in states.routes)
-    return Overview(rows, states.mailboxes, history.latest(limit=_CANARIES_SHOWN))
+    rows = tuple(RouteRow(route, states.report(route.name, now), history.last(route.name)) for route in states.routes)
+    return Overview(rows, states.mailboxes, history.latest(limit=_CANARIES_SHOWN), states.incidents[:_INCIDENTS_SHOWN])
 
 
 def status_page(clock: Clock, shown: Overview, version: str) -> str:
@@ -75,14 +82,19 @@ def status_page(clock: Clock, shown: Overview, version: str) -> str:
     return _page(
         "mailprobe",
         f"<p>{summary}. Version {escape(version)}. "
-        '<a href="/metrics">Metrics</a>, <a href="/api/v1/routes">routes</a> and '
-        '<a href="/api/v1/canaries">canaries</a> as JSON.</p>',
+        '<a href="/metrics">Metrics</a>, <a href="/api/v1/routes">routes</a>, '
+        '<a href="/api/v1/canaries">canaries</a> and <a href="/api/v1/incidents">incidents</a> as JSON.</p>',
         "<h2>Routes</h2>",
         _table(
-            ("Route", "State", "Sender", "Mailbox", "Last canary", "Outcome", "Transit", "Judged"),
+            ("Route", "State", "Why", "Sender", "Mailbox", "Last canary", "Outcome", "Transit", "Judged"),
             (_route(clock, row) for row in rows[:_ROUTES_SHOWN]),
         ),
         f"<p>And {len(rows) - _ROUTES_SHOWN} more.</p>" if len(rows) > _ROUTES_SHOWN else "",
+        "<h2>Incidents</h2>",
+        _table(
+            ("Route", "Worst", "Began", "Noticed", "Ended", "Why", "Share"),
+            (_incident(clock, incident) for incident in shown.incidents),
+        ),
         "<h2>Mailboxes</h2>",
         _table(("Mailbox", "", "Since", "Last scan", "Why"), (_mailbox(clock, seen) for seen in shown.mailboxes)),
         "<h2>Last canaries</h2>",
@@ -150,7 +162,31 @@ def _hops(record: Record) -> str:
 def _route(clock: Clock, row: RouteRow) -> Sequence[str]:
     route, last = row.route, row.last
     shown = (_link(last), _outcome(last), _delay(last), _judged(clock, last)) if last else ("", "", "", "")
-    return (route.name, _marked(row.state), route.sender, route.mailbox, *shown)
+    return (route.name, _marked(row.state), _why(row.report), route.sender, route.mailbox, *shown)
+
+
+def _why(report: RouteReport) -> str:
+    """Of a route that is not ok: what dominates, how much of it, where it is going."""
+    if report.state is RouteState.OK or not (said := _cause(report.cause)):
+        return ""
+    return f"{said}, {report.share:.0%}, {report.trend}" if report.share else said
+
+
+def _incident(clock: Clock, incident: Incident) -> Sequence[str]:
+    end = _time(clock, incident.end) if incident.end is not None else "going on"
+    return (
+        incident.route,
+        _marked(incident.state),
+        _time(clock, incident.begin),
+        _time(clock, incident.detected),
+        end,
+        _cause(incident.cause),
+        f"{incident.share_worst:.0%}",
+    )
+
+
+def _cause(cause: Cause) -> str:
+    return " ".join(str(part) for part in (cause.stage, cause.code, cause.enhanced_code, cause.reason) if part)
 
 
 def _canary(clock: Clock, record: Record) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""Routes and their mail as a stream of events, without a clock, a socket or a loop: hours of an outage in milliseconds.
+"""Routes and their mail as a stream of events, without clock, socket or loop: hours of an outage in milliseconds.
 
 A `World` says what happens to mail at an instant; a `Simulation` sends canaries into it as an agent would, hands what
 an agent would publish to `States`, and keeps what follows. Seeded: the same seed gives the same run.

@@ -46,7 +46,7 @@ PATHS = {
     *("/metrics", "/probe", "/-/healthy", "/-/ready", "/-/reload", "/", "/canaries/{id}"),
     *("/api/v1/routes", "/api/v1/canaries", "/api/v1/canaries/{id}", "/api/v1/incidents"),
 }
-LATER_PATHS = {"/api/v1/incidents"}
+LATER_PATHS: set[str] = set()
 
 
 # ---- the command line
