@@ -28,7 +28,7 @@ _DIAGNOSTIC_LIMIT: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """A sentence, the beginning of a line, by which a kind of notice is known; it may name the server."""
+    """A sentence, at the beginning of a line, by which a kind of notice is known; it may name the server."""
 
     action: Action
     sentence: re.Pattern[str]
@@ -60,8 +60,11 @@ _SHAPES: Final = (
     _shape(Action.FAILED, r"sorry, we were unable to deliver your message to the following address"),
     # Exim
     _shape(Action.FAILED, r"(?:a message that you sent )?could not be delivered to (?:one or more|all) of its"),
-    # Postfix
-    _shape(Action.FAILED, rf"this is the (?:mail system|postfix program) at host {_HOST}"),
+    # Postfix; its first sentence stands in delay notices too
+    _shape(
+        Action.FAILED,
+        rf"this is the (?:mail system|postfix program) at host {_HOST}\s{{1,20}}i'm sorry to have to inform you",
+    ),
     # Gmail
     _shape(Action.FAILED, r"delivery to the following recipients? failed"),
     _shape(Action.FAILED, r"\*\* (?:address not found|message (?:blocked|not delivered|rejected)) \*\*"),
@@ -88,8 +91,11 @@ _RETURNED: Final = re.compile(
 )
 """Where the message that is returned begins; nothing from there on is the notice's own."""
 
-_GENERATED_BY: Final = re.compile(r"^[ \t]*generating server:[ \t]*([\w.-]{1,255})", re.MULTILINE | re.IGNORECASE)
-_QUEUE_ON: Final = re.compile(r"\bon the queue on ([\w.-]{1,255})")
+_SERVERS: Final = (
+    re.compile(r"^[ \t]*generating server:[ \t]*([\w.-]{1,255})", re.MULTILINE | re.IGNORECASE),  # Exchange
+    re.compile(r"\bon the queue on ([\w.-]{1,255})"),  # Exim
+    re.compile(r"^[ \t]*this is the mail system at host ([\w.-]{1,255})", re.MULTILINE | re.IGNORECASE),  # Postfix
+)
 _NAME: Final = r"([\w-]{1,63}(?:\.[\w-]{1,63}){1,10})"
 _REMOTES: Final = (
     re.compile(rf"\bhost {_NAME} ?\["),  # Exim, Postfix
@@ -128,7 +134,7 @@ def told_in_prose(headers: Headers, parts: tuple[Part, ...]) -> Report | None:
 
 def _report(action: Action, notice: str, headers: Headers, found: re.Match[str] | None) -> Report:
     status, diagnostic = _diagnostic(notice, found.end() if found else 0)
-    remote = next(filter(None, (pattern.search(notice) for pattern in _REMOTES)), None)
+    remote = _first(_REMOTES, notice)
     return Report(
         action=action,
         status=status,
@@ -163,13 +169,15 @@ def _text_of(parts: tuple[Part, ...]) -> str:
 
 def _server(notice: str, headers: Headers, found: re.Match[str] | None) -> str:
     """The server that wrote the notice: by its own words, else the domain that it writes from."""
-    named = found.groupdict().get("host") if found else None
-    said = _GENERATED_BY.search(notice) or _QUEUE_ON.search(notice)
-    if named is None and said:
-        named = said[1]
+    said = _first(_SERVERS, notice)
+    named = (found.groupdict().get("host") if found else None) or (said[1] if said else None)
     if named is None:
         named = text_of(headers.first(b"from") or b"").rpartition("@")[2].partition(">")[0].partition(" ")[0]
     return plain_text(named.rstrip("."), _NAME_LIMIT)
+
+
+def _first(patterns: tuple[re.Pattern[str], ...], notice: str) -> re.Match[str] | None:
+    return next(filter(None, (pattern.search(notice) for pattern in patterns)), None)
 
 
 def _diagnostic(notice: str, start: int) -> tuple[str, str]:

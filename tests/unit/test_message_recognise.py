@@ -13,9 +13,9 @@ from mailprobe.message.token import Key, agent_label, route_hash
 
 KEY = Key(b"0123456789abcdef0123456789abcdef")
 OTHER = Key(b"another key, just as long, or so")
-COMPOSED = Composer(KEY, "fra1", "inbound", "canary@probe.example.net", "inbox@contoso.example").compose("abc", 1.0)
+COMPOSED = Composer(KEY, "fra1", "inbound", "canary@probe.example.net", "inbox@contoso.example").compose("abc", TEN)
 TOKEN = COMPOSED.token
-FORGED = OTHER.sign("fra1", "inbound", "abc", 1.0)
+FORGED = OTHER.sign("fra1", "inbound", "abc", TEN)
 PROVEN = KEY.prove(TOKEN)
 
 
@@ -139,6 +139,65 @@ def test_what_real_servers_and_people_send_is_told_apart(name: str) -> None:
     kind = {"candidate": BounceCandidate(), "stranger": Stranger(), "ours": Ours(KEY.prove(token))}  # type: ignore[arg-type]
 
     assert recognised(sample(f"reports/{name}", token=token)) == kind[fact(f"reports/{name}", "recognised")]
+
+
+AS_MADE = COMPOSED.content.partition(b"\r\n\r\n")[0].decode().replace("\r\n", "\n") + "\n"
+
+
+@pytest.mark.parametrize("sender", ["Return-Path: <>\n", "Return-path: < >\n", "Return-Path: <MAILER-DAEMON>\n"])
+def test_a_canary_whose_sender_was_stripped_is_one_still(sender: str) -> None:
+    assert recognised(sender + AS_MADE) == Ours(PROVEN)  # type: ignore[arg-type]
+    assert recognised(sender + AS_MADE, agent="fra2") == ForeignAgent(PROVEN)  # type: ignore[arg-type]
+    rewritten = AS_MADE.replace(f"<{TOKEN}@probe.example.net>", "<new@email.amazonses.example>")
+    assert recognised(sender + rewritten) == Ours(PROVEN)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("Auto-Submitted: auto-generated\n", ""),
+        ("auto-generated", "no"),
+        ("text/plain", "multipart/mixed"),
+        ("Content-Type: text/plain; charset=us-ascii\n", ""),
+        ("Date: Mon, 23 Nov 2026 10:00:00", "Date: Mon, 23 Nov 2026 10:00:04"),
+        ("Date: ", "X-Date: "),
+        ("From: canary@probe.example.net", "From: System <daemon@mx.lab.example>"),
+        (f"Message-ID:\n <{TOKEN}@probe", f"Message-ID:\n <{TOKEN}@mx"),
+    ],
+)
+def test_without_a_sender_it_has_to_be_as_it_was_made(ours: str, theirs: str) -> None:
+    changed = AS_MADE.replace(ours, theirs)
+    assert changed != AS_MADE
+    assert recognised("Return-Path: <>\n" + changed) == BounceCandidate()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "From: postmaster@mx.lab.example\n",
+        "From: System <x@mx.lab.example>\n",
+        "Auto-Submitted: auto-generated\n",
+        "Content-Type: text/plain\n",
+        "In-Reply-To: <x@y>\n",
+        "References: <x@y>\n",
+        "X-Failed-Recipients: inbox@lab.example\n",
+        "X-MS-Exchange-Message-Is-Ndr:\n",
+        "Auto-Submitted: auto-notified\n",
+        "Content-Type: message/rfc822\n",
+    ],
+)
+def test_headers_copied_into_another_message_are_no_canary(own: str) -> None:
+    for sender in ("", "Return-Path: <>\n", "Return-Path: <x@y>\n"):
+        assert recognised(sender + own + AS_MADE) == BounceCandidate()
+        assert recognised(sender + AS_MADE + own) == BounceCandidate()
+
+
+def test_a_postmaster_may_send_canaries_and_bounces() -> None:
+    made = Composer(KEY, "fra1", "inbound", "postmaster@probe.example.net", "inbox@contoso.example").compose("abc", TEN)
+
+    assert recognised(made.content) == Ours(KEY.prove(made.token))  # type: ignore[arg-type]
+    assert recognised(made.content.replace(b"auto-generated", b"auto-replied")) == BounceCandidate()
+    assert recognised("From: postmaster@probe.example.net\nSubject: hello\n") == BounceCandidate()
 
 
 def test_bombs_are_cut() -> None:
