@@ -190,9 +190,11 @@ def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
     yield from _fact("failing", findings.failing)
     yield from _fact("recovering", findings.recovering)
     yield from _fact("recovered", findings.recovered)
-    yield from _fact(
-        "the vendor's first word", findings.outage.acknowledged.seconds, findings.outage.acknowledged.where
-    )
+    acknowledged = findings.outage.acknowledged
+    if acknowledged.seconds is None:
+        yield f"{_VENDOR:>24}  at an hour that is not known"
+    else:
+        yield from _fact(_VENDOR, acknowledged.seconds, _short(acknowledged.where))
     if findings.lead is not None:
         yield f"{'mailprobe knew':>24}  {_clock(abs(findings.lead))} {'earlier' if findings.lead >= 0 else 'later'}"
     canaries = ", ".join(f"{count} {outcome}" for outcome, count in sorted(findings.canaries.items()))

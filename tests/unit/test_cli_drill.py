@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mailprobe.cli.drill import drill
+from mailprobe.cli.drill import _summary, drill
 from mailprobe.cli.drill_findings import Findings, Knowledge
 from mailprobe.cli.drilling import Cast, Settings
 from mailprobe.errors import Reason, Stage
@@ -119,6 +119,12 @@ def test_no_lead_where_the_vendors_hour_is_not_known() -> None:
     document = findings(*COURSE, outage=find("postmark-2024-09-16")).document()
     assert document["vendor_acknowledged_seconds"] is None
     assert document["lead_seconds"] is None
+
+
+def test_the_summary_of_a_vendor_whose_hour_is_not_known() -> None:
+    said = "\n".join(_summary(findings(*COURSE, outage=find("postmark-2024-09-16")), Truth()))
+    assert "the vendor's first word  at an hour that is not known" in said
+    assert "mailprobe knew" not in said
 
 
 def test_the_vendor_may_be_first() -> None:
