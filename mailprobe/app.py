@@ -24,6 +24,7 @@ from mailprobe.observe.history import History, Record
 from mailprobe.observe.journal import Journal, JournalProblem, Restored
 from mailprobe.observe.log import EventLog
 from mailprobe.observe.metrics import Metrics
+from mailprobe.observe.port25 import Port25
 from mailprobe.observe.states import States
 from mailprobe.probe.crew import Crew, nothing_to_settle
 from mailprobe.probe.supervisor import Supervisor
@@ -62,6 +63,7 @@ class Agent:
         for subscriber in (self.journal, self.states, self.metrics, self.history, EventLog()):
             if subscriber is not None:
                 self.bus.subscribe(subscriber)
+        self.bus.subscribe(Port25(self.bus.publish))
         self._load = load
         self._started = started
         self._stopping = asyncio.Event()

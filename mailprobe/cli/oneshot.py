@@ -23,6 +23,8 @@ GRACE: Final = 5.0
 """Seconds after the deadline for the last look; nobody waits a minute at a prompt."""
 CLEAN_UP: Final = 2.5
 """Seconds for a canary that is on its way when the user interrupts."""
+POLICIES: Final = 10.0
+"""Seconds, after the verdict, for the recipient's policies where they are to be reported."""
 LAST_WORDS: Final = 0.5
 """Seconds at the end for an attempt that has not ended."""
 
@@ -117,6 +119,8 @@ class OneShot:
                 if self._interrupted.is_set():
                     await supervisor.stop(*self._pointless(supervisor))
                     await self._let_arrive()
+                else:
+                    await self._unless_interrupted(crew.policies_known(POLICIES))
                 await crew.stop(attempts=LAST_WORDS)
             finally:
                 supervisor.cancel_all()

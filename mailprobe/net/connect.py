@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.net.failure import failure_of
+
+_MAYBE_BLOCKED: Final = " (this machine's own network may block port 25, as many clouds do)"
 
 
 async def connect(address: str, port: int, *, source_address: str | None = None, timeout: float) -> socket.socket:
@@ -56,6 +59,8 @@ def _bind(sock: socket.socket, source_address: str) -> None:
 
 
 def _explained(failure: ProbeFailure, where: str, timeout: float) -> str:
-    if failure.reason is Reason.TIMEOUT and not failure.detail:
-        return f"{where} did not answer within {timeout:g} s"
-    return f"{where}: {failure.detail}"
+    if failure.reason is not Reason.TIMEOUT:
+        return f"{where}: {failure.detail}"
+    said = f"{where}: {failure.detail}" if failure.detail else f"{where} did not answer within {timeout:g} s"
+    # who is cut off is the last to think of it
+    return said + _MAYBE_BLOCKED if where.endswith(":25") else said

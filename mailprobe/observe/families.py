@@ -191,6 +191,14 @@ AUTHENTICATION = _route(
     zeros=tuple(product(METHODS, RESULTS)),
 )
 STATE = _route("route_state", Kind.GAUGE, "State of the route: exactly one is 1.", "state", zeros=_each(RouteState))
+STATE_SINCE = _route(
+    "route_state_since_timestamp_seconds", Kind.GAUGE, "Since when the state is what it is, in Unix time; 0: the start."
+)
+AFFECTED = _route(
+    "route_affected_ratio", Kind.GAUGE, "Part of the last 10 canaries that were late, junked, or not delivered, 0 to 1."
+)
+INCIDENT = _route("incident_open", Kind.GAUGE, "1 while an incident is going on; it may still relapse after that.")
+INCIDENTS = _route("incidents_total", Kind.COUNTER, "Incidents; one that relapses is counted once.")
 INFO = _route("route_info", Kind.GAUGE, "What is probed.", "sender", "mailbox", "kind", zeros=())
 IN_FLIGHT = _route("in_flight", Kind.GAUGE, "Canaries without a verdict.")
 OLDEST = _route(
@@ -203,6 +211,32 @@ LAST_DELIVERED = _route(
     "last_delivered_timestamp_seconds", Kind.GAUGE, "When a canary was last delivered, in Unix time; 0 if none was."
 )
 
+MTA_STS_POLICY = _route(
+    "mta_sts_policy",
+    Kind.GAUGE,
+    "MTA-STS policy of the recipient's domain: exactly one mode is 1; absent until it was looked up.",
+    "mode",
+    zeros=(),
+)
+MTA_STS_PASS = _route(
+    "mta_sts_pass",
+    Kind.GAUGE,
+    "Whether the last attempt was as the MTA-STS policy asks; absent where none asks or it is not known.",
+    zeros=(),
+)
+DANE_POLICY = _route(
+    "dane_policy",
+    Kind.GAUGE,
+    "TLSA records of the mail exchanger: exactly one status is 1; absent until they were looked up.",
+    "status",
+    zeros=(),
+)
+DANE_PASS = _route(
+    "dane_pass",
+    Kind.GAUGE,
+    "Whether the last attempt was as the TLSA records ask; absent where none do or it is not known.",
+    zeros=(),
+)
 ROUTE_FAMILIES: Final = (
     CANARIES,
     SENT,
@@ -221,11 +255,19 @@ ROUTE_FAMILIES: Final = (
     HOP_DELAY,
     AUTHENTICATION,
     STATE,
+    STATE_SINCE,
+    AFFECTED,
+    INCIDENT,
+    INCIDENTS,
     INFO,
     IN_FLIGHT,
     OLDEST,
     LAST_CANARY,
     LAST_DELIVERED,
+    MTA_STS_POLICY,
+    MTA_STS_PASS,
+    DANE_POLICY,
+    DANE_PASS,
 )
 
 

@@ -16,12 +16,19 @@ from mailprobe.events import (
     AttemptEnded,
     CanaryLost,
     Event,
+    IncidentChanged,
+    IncidentClosed,
+    IncidentOpened,
     Judged,
     MailboxDown,
     MailboxUp,
+    PolicyChecked,
+    Port25Changed,
+    RouteStateChanged,
+    SignSeen,
     Throttled,
 )
-from mailprobe.model import AttemptOutcome, Outcome
+from mailprobe.model import AttemptOutcome, Cause, Incident, Outcome, RouteState
 
 logger = logging.getLogger("mailprobe.events")
 
@@ -33,6 +40,7 @@ class EventLog:
 
     def __init__(self) -> None:
         self._down: set[str] = set()
+        self._policies: dict[str, object] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             AttemptEnded: _attempt_ended,
             Judged: _judged,
@@ -40,7 +48,14 @@ class EventLog:
             CanaryLost: _lost,
             MailboxUp: self._mailbox_up,
             MailboxDown: self._mailbox_down,
+            PolicyChecked: self._policy_checked,
+            Port25Changed: _port25_changed,
             Throttled: _throttled,
+            SignSeen: _sign,
+            RouteStateChanged: _state_changed,
+            IncidentOpened: lambda event: _incident(logging.WARNING, "incident opened", event.incident),
+            IncidentChanged: lambda event: _incident(logging.INFO, "incident changed", event.incident),
+            IncidentClosed: lambda event: _incident(logging.INFO, "incident closed", event.incident),
         }
 
     def __call__(self, event: Event) -> None:
@@ -64,6 +79,27 @@ class EventLog:
             reason=failure.reason,
             detail=failure.detail or None,
         )
+
+    def _policy_checked(self, event: PolicyChecked) -> None:
+        route, sts, dane = event.canary.route, event.policy.mta_sts, event.policy.dane
+        now = (sts and (sts.mode, sts.passed), dane and (dane.status, dane.passed))
+        level = logging.DEBUG if self._policies.get(route) == now else logging.INFO
+        self._policies[route] = now
+        _say(
+            level,
+            "policy",
+            route=route,
+            mta_sts=sts and sts.mode,
+            mta_sts_passed=sts and sts.passed,
+            dane=dane and dane.status,
+            dane_passed=dane and dane.passed,
+            detail="; ".join(facts.detail for facts in (sts, dane) if facts and facts.detail) or None,
+        )
+
+
+def _port25_changed(event: Port25Changed) -> None:
+    level = logging.WARNING if event.blocked else logging.INFO
+    _say(level, "port 25 blocked" if event.blocked else "port 25 open", detail=event.detail or None)
 
 
 def _attempt_ended(event: AttemptEnded) -> None:
@@ -120,6 +156,41 @@ def _lost(event: CanaryLost) -> None:
 
 def _throttled(event: Throttled) -> None:
     _say(logging.INFO, "throttled", endpoint=event.endpoint, reason=event.reason)
+
+
+def _sign(event: SignSeen) -> None:
+    _say(logging.INFO, "first sign", route=event.route, **_cause(event.cause))
+
+
+def _state_changed(event: RouteStateChanged) -> None:
+    _say(
+        logging.WARNING if event.state in (RouteState.DEGRADED, RouteState.FAILING) else logging.INFO,
+        "route state",
+        route=event.route,
+        state=event.state,
+        before=event.before,
+        share=_rounded(event.share) if event.share else None,
+        **_cause(event.cause),
+    )
+
+
+def _incident(level: int, what: str, incident: Incident) -> None:
+    _say(
+        level,
+        what,
+        route=incident.route,
+        incident=incident.id,
+        state=incident.state,
+        over="yes" if incident.end is not None else None,
+        affected=incident.affected,
+        share_worst=_rounded(incident.share_worst),
+        relapses=incident.relapses or None,
+        **_cause(incident.cause),
+    )
+
+
+def _cause(cause: Cause) -> dict[str, object]:
+    return {"stage": cause.stage, "code": cause.code, "enhanced_code": cause.enhanced_code, "reason": cause.reason}
 
 
 def _say(level: int, what: str, **facts: object) -> None:

@@ -27,19 +27,33 @@ from mailprobe.events import (
     DotSent,
     DuplicateSighted,
     Event,
+    IncidentOpened,
     Judged,
     LoopLagged,
     MailboxDown,
     MailboxScanned,
     MailboxUp,
+    PolicyChecked,
+    Port25Changed,
     QuotaSeen,
     RoutesChanged,
+    RouteStateChanged,
     SlotFired,
     StrangersSeen,
     TaskFailed,
     Throttled,
 )
-from mailprobe.model import Attempt, Canary, Outcome, RouteState, Sighting, Verdict
+from mailprobe.model import (
+    Attempt,
+    Canary,
+    DaneStatus,
+    MtaStsMode,
+    Outcome,
+    PolicyFacts,
+    RouteState,
+    Sighting,
+    Verdict,
+)
 from mailprobe.observe import families
 from mailprobe.observe.agent_metrics import AgentMetrics, JournalFigures
 from mailprobe.observe.arrival import Arrival, arrival_of
@@ -62,6 +76,8 @@ class Metrics:
 
     def __init__(self, clock: Clock, version: str, states: States, journal: JournalFigures | None = None) -> None:
         self.agent = AgentMetrics(version, journal)
+        self.notice = ""
+        """What is wrong with this machine's own network, for people; empty if nothing is known to be."""
         self._clock = clock
         self._states = states
         self._pages = Pages((*families.ROUTE_FAMILIES, *families.MAILBOX_FAMILIES, *families.ENDPOINT_FAMILIES))
@@ -79,6 +95,7 @@ class Metrics:
             AttemptBegun: self._attempt_begun,
             DotSent: lambda event: self._count(event.canary, families.SENT),
             AttemptEnded: lambda event: self._attempt_ended(event.canary, event.attempt),
+            PolicyChecked: lambda event: self._policy_checked(event.canary, event.policy),
             CanarySighted: lambda event: self._sighted(event.canary, event.sighting),
             DuplicateSighted: lambda event: self._count(event.canary, families.DUPLICATES),
             Judged: lambda event: self._judged(event.verdict),
@@ -91,11 +108,14 @@ class Metrics:
             QuotaSeen: self._quota,
             CertificateSeen: self._certificate,
             Throttled: self._throttled,
+            Port25Changed: self._port25_changed,
             SlotFired: lambda event: self.agent.schedule_lag.observe(event.lag_seconds),
             LoopLagged: lambda event: self.agent.loop_lag.observe(event.seconds),
             TaskFailed: lambda event: self._task_failed(event.task),
             ConfigReloaded: self._reloaded,
             RoutesChanged: self._routes_changed,
+            RouteStateChanged: self._state_changed,
+            IncidentOpened: self._incident_opened,
         }
 
     def __call__(self, event: Event) -> None:
@@ -177,8 +197,19 @@ class Metrics:
                 series.set(families.STATE, 0, before)
             series.set(families.STATE, 1, state)
             self._shown[route] = state
+        incident = self._states.incident(route)
+        _show(series, families.INCIDENT, 1.0 if incident and incident.end is None else 0.0)
+        _show(series, families.AFFECTED, self._states.share(route))
 
     # routes
+
+    def _state_changed(self, event: RouteStateChanged) -> None:
+        if series := self._routes.get(event.route):
+            series.set(families.STATE_SINCE, wall_of(self._clock, event.at))
+
+    def _incident_opened(self, event: IncidentOpened) -> None:
+        if series := self._routes.get(event.incident.route):
+            series.add(families.INCIDENTS)
 
     def _count(self, canary: Canary, family: Family, *labels: str) -> None:
         if series := self._routes.get(canary.route):
@@ -208,6 +239,17 @@ class Metrics:
                 _count_refusal(series, said.stage, said.reply)
         if attempt.stage and attempt.reason:
             series.add(families.FAILURES_TOTAL, attempt.stage, attempt.reason)
+
+    def _policy_checked(self, canary: Canary, policy: PolicyFacts) -> None:
+        series = self._routes.get(canary.route)
+        if series and policy.mta_sts:
+            for mode in MtaStsMode:
+                series.set(families.MTA_STS_POLICY, int(mode is policy.mta_sts.mode), mode)
+            _set_if_known(series, families.MTA_STS_PASS, policy.mta_sts.passed)
+        if series and policy.dane:
+            for status in DaneStatus:
+                series.set(families.DANE_POLICY, int(status is policy.dane.status), status)
+            _set_if_known(series, families.DANE_PASS, policy.dane.passed)
 
     def _judged(self, verdict: Verdict) -> None:
         canary = verdict.canary
@@ -300,6 +342,10 @@ class Metrics:
 
     # the agent
 
+    def _port25_changed(self, event: Port25Changed) -> None:
+        self.agent.port25_blocked.set(int(event.blocked))
+        self.notice = event.detail
+
     def _task_failed(self, task: str) -> None:
         if task in self._tasks or len(self._tasks) < _TASKS:
             self._tasks.add(task)
@@ -339,6 +385,19 @@ class Metrics:
         for name in wanted:
             if name not in series:
                 series[name] = self._pages.create(name, kinds)
+
+
+def _show(series: Series, family: Family, value: float) -> None:
+    """Sets a gauge if it has changed: what has not changed need not be rendered again."""
+    if series.value(family) != value:
+        series.set(family, value)
+
+
+def _set_if_known(series: Series, family: Family, value: bool | None) -> None:
+    if value is None:
+        series.clear(family)
+    else:
+        series.set(family, int(value))
 
 
 def _count_refusal(series: Series, stage: Stage, reply: Reply) -> None:

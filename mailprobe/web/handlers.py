@@ -100,7 +100,7 @@ class Handlers:
 
     async def status(self, request: web.Request) -> web.Response:
         """The status page."""
-        shown = pages.overview(self._states, self._history, self._clock.now())
+        shown = pages.overview(self._states, self._history, self._clock.now(), self._metrics.notice)
         page = await asyncio.to_thread(pages.status_page, self._clock, shown, __version__)
         return _html(page)
 

@@ -66,12 +66,14 @@ class Overview:
     mailboxes: tuple[MailboxSeen, ...]
     recent: tuple[Record, ...]
     incidents: tuple[Incident, ...]
+    notice: str = ""
 
 
-def overview(states: States, history: History, now: float) -> Overview:
+def overview(states: States, history: History, now: float, notice: str = "") -> Overview:
     """What there is to show now."""
     rows = tuple(RouteRow(route, states.report(route.name, now), history.last(route.name)) for route in states.routes)
-    return Overview(rows, states.mailboxes, history.latest(limit=_CANARIES_SHOWN), states.incidents[:_INCIDENTS_SHOWN])
+    recent, incidents = history.latest(limit=_CANARIES_SHOWN), states.incidents[:_INCIDENTS_SHOWN]
+    return Overview(rows, states.mailboxes, recent, incidents, notice)
 
 
 def status_page(clock: Clock, shown: Overview, version: str) -> str:
@@ -84,6 +86,7 @@ def status_page(clock: Clock, shown: Overview, version: str) -> str:
         f"<p>{summary}. Version {escape(version)}. "
         '<a href="/metrics">Metrics</a>, <a href="/api/v1/routes">routes</a>, '
         '<a href="/api/v1/canaries">canaries</a> and <a href="/api/v1/incidents">incidents</a> as JSON.</p>',
+        f'<p class="failing">This machine: {escape(shown.notice)}.</p>' if shown.notice else "",
         "<h2>Routes</h2>",
         _table(
             ("Route", "State", "Why", "Sender", "Mailbox", "Last canary", "Outcome", "Transit", "Judged"),
@@ -138,6 +141,7 @@ def _attempt(clock: Clock, attempt: Attempt) -> str:
         (
             f"<h2>Attempt {attempt.number}: {_marked(attempt.outcome)}</h2>",
             f"<p>{_time(clock, attempt.begun)}{escape(peer)}</p>",
+            *(f"<p>{escape(line)}</p>" for line in _asked_for(attempt)),
             _table(("Stage", "Seconds"), ((time.stage, _number(time.seconds)) for time in attempt.stages)),
             _table(
                 ("Stage", "Code", "Enhanced", "Text"),
@@ -149,6 +153,23 @@ def _attempt(clock: Clock, attempt: Attempt) -> str:
             f"<pre>{escape(lines)}</pre>" if lines else "",
         )
     )
+
+
+def _asked_for(attempt: Attempt) -> Iterable[str]:
+    """What the DNS said of where to go, and what the recipient's side asks of senders."""
+    dns, policy = attempt.dns, attempt.policy
+    if dns and (dns.exchangers or dns.implicit):
+        hosts = ", ".join(f"{host} ({preference})" for host, preference in dns.exchangers)
+        yield f"Mail exchangers: {hosts or 'none, so the domain itself'}"
+    if policy and (sts := policy.mta_sts):
+        yield f"MTA-STS: {sts.mode}{_passed(sts.passed, sts.detail)}"
+    if policy and (dane := policy.dane):
+        yield f"DANE: {dane.status}{_passed(dane.passed, dane.detail)}"
+
+
+def _passed(passed: bool | None, detail: str) -> str:
+    verdict = {None: "", True: ", kept", False: ", not kept"}[passed]
+    return verdict + (f": {detail}" if detail else "")
 
 
 def _hops(record: Record) -> str:

@@ -269,13 +269,13 @@ WARNED = [
         "senders.office.limits.messages_per_minute: the sender's routes make 1.333 messages",
     ),
     ("deadline: 3m", "deadline: 5s", "routes.two.timeout: timeout 10s is longer than deadline 5s"),
-    ("    try_all: true", "    ca_file: secret", "senders.outside.ca_file: has no effect"),
+    ("    tls_verify: full", "    ca_file: secret", "senders.outside.ca_file: has no effect"),
     ("    tls_verify: none\n", "    tls_verify: none\n    ca_file: secret\n", "mailboxes.inbox.ca_file: has no effect"),
 ]
 
 
 def test_policies_that_are_reported(file: Path) -> None:
-    file.write_text(FILE.replace("    try_all: true", "    mta_sts: report\n    dane: report\n    ca_file: secret"))
+    file.write_text(FILE.replace("    tls_verify: full", "    mta_sts: report\n    dane: report\n    ca_file: secret"))
     configuration = loaded(file)
     outside = configuration.plan.senders["outside"]
     assert (outside.mta_sts, outside.dane) == (True, True)

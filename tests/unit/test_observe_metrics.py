@@ -19,6 +19,8 @@ from mailprobe.events import (
     MailboxDown,
     MailboxScanned,
     MailboxUp,
+    PolicyChecked,
+    Port25Changed,
     QuotaSeen,
     RoutesChanged,
     SlotFired,
@@ -26,7 +28,18 @@ from mailprobe.events import (
     TaskFailed,
     Throttled,
 )
-from mailprobe.model import AttemptOutcome, Outcome, RouteState, Scan, StageReply
+from mailprobe.model import (
+    AttemptOutcome,
+    DaneFacts,
+    DaneStatus,
+    MtaStsFacts,
+    MtaStsMode,
+    Outcome,
+    PolicyFacts,
+    RouteState,
+    Scan,
+    StageReply,
+)
 from mailprobe.observe.families import CODE_PAIRS
 from mailprobe.observe.metrics import Metrics
 from mailprobe.observe.states import States
@@ -49,11 +62,19 @@ mailprobe_stage_duration_seconds summary route stage
 mailprobe_hop_delay_seconds gauge route hop
 mailprobe_authentication_results_total counter route method result
 mailprobe_route_state gauge route state
+mailprobe_route_state_since_timestamp_seconds gauge route
+mailprobe_route_affected_ratio gauge route
+mailprobe_incident_open gauge route
+mailprobe_incidents_total counter route
 mailprobe_route_info gauge route sender mailbox kind
 mailprobe_in_flight gauge route
 mailprobe_oldest_in_flight_seconds gauge route
 mailprobe_last_canary_timestamp_seconds gauge route
 mailprobe_last_delivered_timestamp_seconds gauge route
+mailprobe_mta_sts_policy gauge route mode
+mailprobe_mta_sts_pass gauge route
+mailprobe_dane_policy gauge route status
+mailprobe_dane_pass gauge route
 mailprobe_mailbox_up gauge mailbox
 mailprobe_mailbox_last_scan_timestamp_seconds gauge mailbox
 mailprobe_mailbox_blind_seconds_total counter mailbox
@@ -65,6 +86,7 @@ mailprobe_throttled_total counter endpoint reason
 mailprobe_schedule_lag_seconds histogram
 mailprobe_loop_lag_seconds histogram
 mailprobe_agent_errors_total counter task
+mailprobe_port25_blocked gauge
 mailprobe_journal_write_errors_total counter
 mailprobe_journal_rows gauge
 mailprobe_journal_size_bytes gauge
@@ -103,8 +125,15 @@ def everything() -> Watch:
         QuotaSeen("contoso", 0.5),
         CertificateSeen("mailbox/contoso", TLS),
         TaskFailed("watcher", RuntimeError()),
+        PolicyChecked(canary, 1, policy(True), watch.clock.now()),
     )
     return watch
+
+
+def policy(passed: bool | None) -> PolicyFacts:
+    return PolicyFacts(
+        MtaStsFacts(MtaStsMode.ENFORCE, passed=passed), DaneFacts(DaneStatus.USABLE, ("3 1 1 00",), passed=passed)
+    )
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
@@ -125,6 +154,38 @@ def test_every_family_has_a_help_text() -> None:
     helps = [line for line in text.splitlines() if line.startswith("# HELP mailprobe_")]
     assert len(helps) == len(CONTRACT.strip().splitlines())
     assert all(len(line.split(" ", 3)[3]) > 10 for line in helps)
+
+
+def test_policies_are_absent_until_known_and_then_exactly_one_holds() -> None:
+    watch = Watch()
+    names = ("mta_sts_policy", "mta_sts_pass", "dane_policy", "dane_pass")
+
+    def shown() -> list[dict[tuple[str, ...], float]]:
+        return [values(watch, f"mailprobe_{name}") for name in names]
+
+    assert shown() == [{}, {}, {}, {}]
+    canary = watch.opened()
+    modes = {(mode,): float(mode == "enforce") for mode in ("enforce", "testing", "none", "absent", "error")}
+    statuses = {(status,): float(status == "usable") for status in ("usable", "unusable", "absent", "error")}
+    watch.publish(PolicyChecked(canary, 1, policy(True), 0.0))
+    assert shown() == [modes, {(): 1}, statuses, {(): 1}]
+    watch.publish(PolicyChecked(canary, 2, policy(False), 0.0))
+    assert shown() == [modes, {(): 0}, statuses, {(): 0}]
+    watch.publish(PolicyChecked(canary, 3, policy(None), 0.0))
+    assert shown() == [modes, {}, statuses, {}]
+    watch.publish(PolicyChecked(canary, 4, PolicyFacts(MtaStsFacts(MtaStsMode.ABSENT)), 0.0))
+    assert values(watch, "mailprobe_mta_sts_policy") == {(mode,): float(mode == "absent") for (mode,) in modes}
+    assert shown()[1:] == [{}, statuses, {}]
+
+
+def test_a_blocked_port_25_is_shown() -> None:
+    watch = Watch()
+    assert values(watch, "mailprobe_port25_blocked") == {(): 0}
+    watch.publish(Port25Changed(True, 0.0, "no connection is answered"))
+    assert values(watch, "mailprobe_port25_blocked") == {(): 1}
+    assert watch.metrics.notice == "no connection is answered"
+    watch.publish(Port25Changed(False, 0.0))
+    assert (values(watch, "mailprobe_port25_blocked"), watch.metrics.notice) == ({(): 0}, "")
 
 
 def test_process_metrics_are_there() -> None:
