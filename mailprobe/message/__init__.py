@@ -6,7 +6,7 @@ from mailprobe.message.dsn import parse_report
 from mailprobe.message.received import Hop, hops
 from mailprobe.message.recognise import BounceCandidate, ForeignAgent, Ours, Recognised, Stranger, recognise
 from mailprobe.message.replies import Category, Meaning, category_of, meaning_of
-from mailprobe.message.report import Action, Report
+from mailprobe.message.report import Action, Report, category_of_bounce
 from mailprobe.message.token import Key, Token, new_canary_id
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Token",
     "authentication",
     "category_of",
+    "category_of_bounce",
     "check_address",
     "hops",
     "meaning_of",

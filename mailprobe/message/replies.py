@@ -88,8 +88,6 @@ _OURS: Final = (
     (421, "4.7.0", _GREETING),
     # IANA "mail flood detected"; Gmail's rate limit of an address, network or domain
     (421, "4.7.28", _ANYWHERE),
-    (450, "4.7.28", _ANYWHERE),
-    (451, "4.7.28", _ANYWHERE),
     # Outlook.com, rate by reputation (650, 651) and connections (652)
     (451, "4.7.650", _ANYWHERE),
     (451, "4.7.651", _ANYWHERE),

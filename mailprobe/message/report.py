@@ -42,10 +42,17 @@ class Report:
 
     @property
     def category(self) -> Category:
-        """What it was about, by the codes of the reply that is quoted, else by `status`."""
-        reply = _REPLY.match(self.diagnostic)
-        code = int(reply[1]) if reply else None
-        quoted = EnhancedStatus.parse(reply[2]) if reply else None
-        if quoted and quoted.class_ != int(self.diagnostic[0]):
-            quoted = None
-        return category_of(Stage.TRANSIT, code, quoted or EnhancedStatus.parse(self.status))
+        """What kept the message back; `other` where nothing did."""
+        if self.action not in (Action.FAILED, Action.DELAYED):
+            return Category.OTHER
+        return category_of_bounce(self.status, self.diagnostic)
+
+
+def category_of_bounce(status: str, diagnostic: str) -> Category:
+    """What a bounce is about: by the codes of the reply that it quotes, else by its own status. Total."""
+    reply = _REPLY.match(diagnostic)
+    code = int(reply[1]) if reply else None
+    quoted = EnhancedStatus.parse(reply[2]) if reply else None
+    if quoted and quoted.class_ != int(diagnostic[0]):
+        quoted = None
+    return category_of(Stage.TRANSIT, code, quoted or EnhancedStatus.parse(status))

@@ -11,7 +11,8 @@ from support.samples import expected_report, fact, names, sample
 
 from mailprobe.message.dsn import REPORT_LIMIT, parse_report
 from mailprobe.message.mime import NESTING_LIMIT, PARTS_LIMIT
-from mailprobe.message.report import Action
+from mailprobe.message.replies import Category
+from mailprobe.message.report import Action, category_of_bounce
 from mailprobe.message.token import Key
 
 KEY = Key(b"0123456789abcdef0123456789abcdef")
@@ -31,6 +32,24 @@ def test_what_real_servers_report_is_understood(name: str, newline: str) -> None
 
     assert report == expected_report(f"reports/{name}", PROVEN)
     assert report is None or report.category == fact(f"reports/{name}", "category")
+
+
+@pytest.mark.parametrize(
+    ("status", "diagnostic", "category"),
+    [
+        ("5.0.0", "550 5.1.1 gone", Category.ADDRESS),
+        ("5.0.0", "#550 5.1.1 gone", Category.OTHER),
+        ("5.1.1", "somebody is not at home", Category.ADDRESS),
+        ("5.2.2", "550 who knows", Category.MAILBOX_FULL),
+        ("4.4.7", "451 4.7.500 Server busy", Category.POLICY),
+        ("5.1.1", "451 5.7.1 contradicts itself", Category.ADDRESS),
+        ("", "552 full", Category.MAILBOX_FULL),
+        ("", "", Category.OTHER),
+        ("nonsense", "5", Category.OTHER),
+    ],
+)
+def test_what_a_bounce_is_about(status: str, diagnostic: str, category: Category) -> None:
+    assert category_of_bounce(status, diagnostic) is category
 
 
 @pytest.mark.parametrize("name", REPORTS)

@@ -72,6 +72,41 @@ def test_no_canary_looks_like_a_notice(shape) -> None:  # type: ignore[no-untype
         assert parse_report(b"Return-Path: <>\r\n" + content, KEY) is None
 
 
+SAID = [
+    ("A message that you sent has not yet been delivered to one or more of its", Action.DELAYED),
+    ("has not yet been delivered to one or more of its recipients after more than", Action.DELAYED),
+    ("Delivery to the following recipients has been delayed.", Action.DELAYED),
+    ("** Delivery incomplete **", Action.DELAYED),
+    ("Delivery is delayed to these recipients or groups:", Action.DELAYED),
+    ("   ----- The following addresses had transient non-fatal errors -----", Action.DELAYED),
+    ("    **      THIS IS A WARNING MESSAGE ONLY      **", Action.DELAYED),
+    ("The attached message had TRANSIENT delivery errors!", Action.DELAYED),
+    ("Hi. This is the deliver program at mx.example.", Action.FAILED),
+    ("Sorry, we were unable to deliver your message to the following address.", Action.FAILED),
+    ("could not be delivered to all of its recipients", Action.FAILED),
+    ("This is the mail system at host a.example.\n\nI'm sorry to have to inform you", Action.FAILED),
+    ("Delivery to the following recipients failed.", Action.FAILED),
+    ("** Message blocked **", Action.FAILED),
+    ("Delivery has failed to these recipients or distribution lists:", Action.FAILED),
+    ("Your message did not reach some or all of the intended recipients.", Action.FAILED),
+    ("Your message to a@b.example couldn't be delivered.", Action.FAILED),
+    ("   ----- The following addresses had permanent fatal errors -----", Action.FAILED),
+    ("was not delivered to:", Action.FAILED),
+    ("The attached message had PERMANENT fatal delivery errors!", Action.FAILED),
+    ("The message that you sent was undeliverable to the following:", Action.FAILED),
+    ("An error occurred while trying to deliver the mail to the following recipients:", Action.FAILED),
+]
+
+
+@pytest.mark.parametrize(("sentence", "action"), SAID)
+def test_each_sentence_says_what_became_of_the_message(sentence: str, action: Action) -> None:
+    assert report(SYSTEM + f"\n{sentence}\n{QUOTED}").action is action
+
+
+def test_there_is_a_sentence_for_every_shape() -> None:
+    assert all(any(shape.sentence.search(sentence) for sentence, _ in SAID) for shape in _SHAPES)
+
+
 @pytest.mark.parametrize(
     ("text", "status", "diagnostic"),
     [
@@ -96,7 +131,7 @@ def test_codes_are_read_and_words_are_kept(text: str, status: str, diagnostic: s
 
 
 def test_marked_up_text_is_read_where_there_is_no_other() -> None:
-    body = "<p>Delivery has failed to these recipients or groups:</p><b>x</b><br>returned &#39;550 5.1.1 &lt;a&gt; gone&#39;"
+    body = "<p>Delivery has failed to these recipients or groups:</p><br>returned &#39;550 5.1.1 &lt;a&gt; gone&#39;"
     html = "From: postmaster@x.example\nContent-Type: text/html\n\n<html>" + body
 
     found = report(html)

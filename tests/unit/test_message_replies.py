@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.reply_samples import Refused, refusals
 
 from mailprobe.errors import EnhancedStatus, Reason, Reply, Stage
-from mailprobe.message.replies import Category, category_of, meaning_of
+from mailprobe.message.replies import _OURS, Category, category_of, meaning_of
 
 REFUSALS = refusals()
 
@@ -17,6 +17,12 @@ def test_there_are_enough_and_each_names_its_origin() -> None:
     assert len({(refused.stage, refused.wire) for refused in REFUSALS}) == len(REFUSALS) >= 100
     assert all(len(refused.origin) > 20 for refused in REFUSALS)
     assert {refused.category for refused in REFUSALS} == set(Category)
+
+
+def test_no_limit_without_somebody_who_sets_it() -> None:
+    said = {(refused.code, str(refused.enhanced) if refused.enhanced else None) for refused in REFUSALS}
+
+    assert {(code, enhanced) for code, enhanced, _ in _OURS} <= said
 
 
 @pytest.mark.parametrize("refused", REFUSALS, ids=str)
