@@ -7,6 +7,7 @@ An attempt with opportunistic TLS takes any certificate; what a stricter sender 
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -62,9 +63,12 @@ def _authorities(ca_file: Path | None, version: object) -> Store:
         with suppress(ssl.SSLError):  # a file without any certificate
             context.load_verify_locations(cafile=file)
     certificates: list[Certificate] = []
-    for authority in context.get_ca_certs(binary_form=True):
-        with suppress(ValueError):  # OpenSSL takes what this reader does not
-            certificates.append(load_der_x509_certificate(authority))
+    with warnings.catch_warnings():
+        # of some old authority's serial number: nobody who reads it here could change it
+        warnings.simplefilter("ignore")
+        for authority in context.get_ca_certs(binary_form=True):
+            with suppress(ValueError):  # OpenSSL takes what this reader does not
+                certificates.append(load_der_x509_certificate(authority))
     return Store(certificates)
 
 
