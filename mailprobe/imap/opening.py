@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from typing import Final
 
 from mailprobe.auth.passwords import read_secret
@@ -21,7 +22,7 @@ from mailprobe.model import TlsMode
 from mailprobe.net.connect import connect
 from mailprobe.net.diagnose import speaks_tls
 from mailprobe.net.resolve import Resolver
-from mailprobe.net.tls import context_for, must_verify, tls_facts
+from mailprobe.net.tls import must_verify, shared_context, tls_facts
 from mailprobe.plan import Endpoint, Login, Mailbox
 
 _SHUTDOWN_SECONDS: Final = 1.0
@@ -55,19 +56,22 @@ async def _connect(connection: Connection, endpoint: Endpoint, resolver: Resolve
     sock = await connect(
         resolved.addresses[0], endpoint.port, source_address=endpoint.source_address, timeout=connection.timeout
     )
+    try:
+        await _attach(connection, endpoint, sock)
+    except BaseException:
+        sock.close()  # uvloop leaves it open where the handshake fails
+        raise
+
+
+async def _attach(connection: Connection, endpoint: Endpoint, sock: socket.socket) -> None:
     loop, protocol = asyncio.get_running_loop(), connection.protocol
     if endpoint.tls is not TlsMode.IMPLICIT:
         await connection.bounded(Stage.CONNECT, loop.create_connection(lambda: protocol, sock=sock))
         return
-    try:
-        context = context_for(endpoint)
-    except BaseException:
-        sock.close()
-        raise
     securing = loop.create_connection(
         lambda: protocol,
         sock=sock,
-        ssl=context,
+        ssl=await shared_context(endpoint),
         server_hostname=endpoint.tls_name,
         ssl_handshake_timeout=connection.timeout + _LATER,
         ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
@@ -103,7 +107,7 @@ async def _starttls(connection: Connection, endpoint: Endpoint) -> None:
             return
         why = "logged in before TLS" if protocol.logged_in else "STARTTLS is not offered"
         raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, why)
-    context = context_for(endpoint)
+    context = await shared_context(endpoint)
     await connection.command(Stage.STARTTLS, "STARTTLS")
     if protocol.lost.done():  # octets in the clear came with the OK
         await connection.bounded(Stage.STARTTLS, protocol.lost)
