@@ -59,7 +59,7 @@ async def _connect(connection: Connection, endpoint: Endpoint, resolver: Resolve
     try:
         await _attach(connection, endpoint, sock)
     except BaseException:
-        sock.close()  # uvloop leaves it open where the handshake fails
+        sock.close()  # nobody else does where it ends before the loop has it
         raise
 
 

@@ -392,13 +392,8 @@ async def test_a_cancelled_opening_leaves_no_connection(at: str) -> None:
             await asyncio.wait_for(server.talks[0].reader.read(), 5)  # ends only when we are gone
 
 
-async def test_a_handshake_that_fails_leaves_no_socket_open(authority: Authority) -> None:
-    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    server = await asyncio.start_server(drop, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        why = await failure(mailbox_at(port, TlsMode.IMPLICIT, ca_file=authority.ca_file))
-    assert (why.stage, why.reason) == (Stage.TLS, Reason.CONNECTION_LOST)
+async def test_what_ends_before_the_handshake_leaves_no_socket_open(tmp_path: Path) -> None:
+    async with ImapServer().running() as server:
+        why = await failure(mailbox_at(server.port, TlsMode.IMPLICIT, ca_file=tmp_path / "missing"))
+    assert (why.stage, why.reason) == (Stage.TLS, Reason.CERTIFICATE_UNTRUSTED)
     gc.collect()  # a socket left to the collector is a ResourceWarning, and that an error
