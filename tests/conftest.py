@@ -19,6 +19,7 @@ from support.servers_fixtures import (
     fresh_lab,
     mail_lab,
     postfix,
+    serve_dns,
     server_directory,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "mail_lab",
     "nothing_blocks",
     "postfix",
+    "serve_dns",
     "server_directory",
 ]
 
@@ -46,6 +48,7 @@ SERVER_OF_FIXTURE = {
     "exim": "exim",
     "chasquid": "chasquid",
     "cyrus": "cyrus",
+    "serve_dns": "unbound",
 }
 
 IN_CI = os.environ.get("CI") == "true"

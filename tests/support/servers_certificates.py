@@ -10,7 +10,10 @@ from support.servers import TLS_NAME
 
 
 def write_certificates(directory: Path) -> None:
-    """`ca.pem` and `server`, `expiring` (5 days left), `expired`, `wrongname`, `unknown/server` as .pem and .key."""
+    """`ca.pem` and `server`, `expiring` (5 days left), `expired`, `wrongname`, `unknown/server` as .pem and .key.
+
+    `policy` is for the web server of lab.test's MTA-STS policy.
+    """
     (directory / "unknown").mkdir(parents=True)
     names = (TLS_NAME, "localhost", *(f"127.0.0.{number}" for number in range(1, 5)))
     authority = Authority(directory)
@@ -18,4 +21,5 @@ def write_certificates(directory: Path) -> None:
     authority.issue("expiring", names, ends=timedelta(days=5))
     authority.issue("expired", names, begins=timedelta(days=-30), ends=timedelta(days=-1))
     authority.issue("wrongname", ("other.lab.test",))
+    authority.issue("policy", ("mta-sts.lab.test",))
     Authority(directory / "unknown", "a CA that nobody was told of").issue("server", names)

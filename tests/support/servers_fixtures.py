@@ -8,7 +8,8 @@ test that kills or restarts a server does so in a fixture of its own (`fresh_dov
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from support.servers import PortTaken, workspace
 from support.servers_certificates import write_certificates
+from support.servers_dns import Dns, running_dns
 from support.servers_dovecot import Account, Dovecot, running_dovecot
 from support.servers_others import Chasquid, Cyrus, Exim, running
 from support.servers_postfix import Postfix, running_postfix
@@ -123,3 +125,17 @@ def cyrus(server_directory: Path) -> Iterator[Cyrus]:
     ca_file = server_directory / "certificates" / "ca.pem"
     with started(server_directory, "cyrus", lambda place: running(Cyrus(place, ca_file))) as server:
         yield server
+
+
+@pytest.fixture
+def serve_dns(server_directory: Path) -> Iterator[Callable[..., Dns]]:
+    """Starts an unbound with the zones of one test: `serve_dns({"lab.test": "@ MX 10 mail"}, signed={"lab.test"})`."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(zones: Mapping[str, str], **which: Collection[str]) -> Dns:
+            name = f"unbound-{secrets.token_hex(4)}"
+            return stack.enter_context(
+                started(server_directory, name, lambda place: running_dns(place, zones, **which))
+            )
+
+        yield serve
