@@ -93,12 +93,12 @@ class Incidents:
     def current(self, route: str) -> Incident | None:
         """The incident of the route that is not closed."""
         story = self._stories.get(route)
-        return story.published if story else None
+        return story.incident if story and story.published else None
 
     @property
     def all(self) -> tuple[Incident, ...]:
         """Those not closed and the last that were, the newest first."""
-        known = [*self._closed, *(story.published for story in self._stories.values() if story.published)]
+        known = [*self._closed, *(story.incident for story in self._stories.values() if story.published)]
         return tuple(sorted(known, key=lambda incident: incident.begin, reverse=True))
 
     def restore(self, incidents: Iterable[Incident]) -> None:

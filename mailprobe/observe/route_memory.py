@@ -42,7 +42,7 @@ NEWEST: Final = 4
 DEGRADED_NEWEST: Final = 2
 DEGRADED_SHARE: Final = 3
 DEGRADED_HARD: Final = 2
-FAILING_SHARE: Final = 7
+FAILING_SHARE: Final = 8
 UNKNOWN_AFTER: Final = 3
 CERTAIN_SHARE: Final = 5
 CERTAIN_RECENT: Final = 7
@@ -311,8 +311,6 @@ class RouteMemory:
             del self.decided[:-NEWEST]
             self._bad = 0
             self._become_ok()
-        elif self.state is RouteState.FAILING and not self._gets_through:
-            return
         else:
             self.state = self._worse() or self._at_least()
 
@@ -322,7 +320,8 @@ class RouteMemory:
         if self._may_be_greylisting:
             return RouteState.DEGRADED if any(mark.judged and mark.grade for mark in marks) else None
         settled = [mark.grade is Grade.AGAINST for mark in self._settled]
-        if (len(settled) >= NEWEST and all(settled[-NEWEST:])) or sum(settled[-SHARE:]) >= FAILING_SHARE:
+        enough = FAILING_SHARE - (self.state is RouteState.FAILING)
+        if (len(settled) >= NEWEST and all(settled[-NEWEST:])) or sum(settled[-SHARE:]) >= enough:
             return RouteState.FAILING
         newest = marks[-NEWEST:]
         if (
@@ -357,11 +356,6 @@ class RouteMemory:
             return False
         first, last = newest[0].opened, newest[-1].opened
         return not any(mark.grade is None and first < mark.opened < last for mark in self._marks.values())
-
-    @property
-    def _gets_through(self) -> bool:
-        """Two canaries in a row were not stopped."""
-        return all(mark.grade is not Grade.AGAINST for mark in self._settled[-2:])
 
     @property
     def _settled(self) -> list[Mark]:

@@ -17,8 +17,8 @@ No evidence at all: skipped, unobserved, throttled, anything else that is the ag
 2. **degraded**: 2 of the newest 4 are affected, or 3 of the last 10, or 2 of the last 30 by something hard. One odd
    failure is none of these; every third canary affected is the first of them at the fourth. Before a route was
    ever ok, one verdict is enough: there is nothing good that it could be the exception of.
-3. **failing**: the newest 4 are all against, or 7 of the last 10, not counting what is late and still in flight. Left
-   for degraded when 2 in a row got through.
+3. **failing**: the newest 4 are all against, or 8 of the last 10, not counting what is late and still in flight.
+   It stays so at 7 of the last 10. Partial failure is degraded, also where chance makes it 3 in a row.
 4. **ok** again: the newest 4 are good, with none among them of which nothing is known yet. What was before is
    forgotten, so that a verdict still to come about the time before is no relapse.
 5. **unknown**: no evidence yet; or the last 3 verdicts gave none; or the route has been silent for longer than its

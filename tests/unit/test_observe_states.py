@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from support.histories import WORDS, Route
 from support.observing import ROUTE, Watch
 
-from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
+from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.events import (
-    AttemptEnded,
     BounceReceived,
     CanaryForgotten,
     CanaryOpened,
     CanarySighted,
-    DotSent,
     Judged,
     MailboxDown,
     MailboxScanned,
@@ -24,7 +21,6 @@ from mailprobe.events import (
     SignSeen,
 )
 from mailprobe.model import (
-    Attempt,
     AttemptOutcome,
     Bounce,
     Canary,
@@ -33,73 +29,13 @@ from mailprobe.model import (
     RouteState,
     Scan,
     Sighting,
-    StageReply,
     Symptom,
     Trend,
     Verdict,
 )
-from mailprobe.observe.states import BLIND_SECONDS, States
+from mailprobe.observe.states import BLIND_SECONDS
 
 OK, DEGRADED, FAILING, UNKNOWN = RouteState.OK, RouteState.DEGRADED, RouteState.FAILING, RouteState.UNKNOWN
-BUSY = StageReply(Stage.RCPT, Reply.of(451, "4.7.500 Server busy"))
-NOBODY = StageReply(Stage.RCPT, Reply.of(550, "5.1.1 no such user"))
-WORDS: dict[str, dict[str, Any]] = {
-    ".": {"outcome": Outcome.DELIVERED, "attempts": 1},
-    "f": {"outcome": Outcome.DELIVERED, "attempts": 1, "transit_seconds": 1.0},
-    "S": {"outcome": Outcome.DELIVERED, "attempts": 1, "transit_seconds": 60.0},
-    "b": {"outcome": Outcome.DELIVERED, "attempts": 1, "transit_seconds": 60.0, "upper_bound": True},
-    "g": {"outcome": Outcome.DELIVERED, "attempts": 2, "retried": True},
-    "r": {"outcome": Outcome.DELIVERED, "attempts": 3, "retried": True},
-    "j": {"outcome": Outcome.JUNKED, "attempts": 1},
-    "D": {"outcome": Outcome.DEFERRED, "stage": Stage.RCPT, "reason": Reason.DEFERRED, "reply": BUSY},
-    "R": {"outcome": Outcome.REJECTED, "stage": Stage.RCPT, "reason": Reason.REJECTED, "reply": NOBODY},
-    "o": {"outcome": Outcome.OVERDUE, "stage": Stage.TRANSIT, "reason": Reason.NOT_THERE},
-    "t": {"outcome": Outcome.DEFERRED, "stage": Stage.MAIL, "reason": Reason.THROTTLED},
-    "y": {"outcome": Outcome.UNSENT, "reason": Reason.SENDER_BUSY},
-    "?": {"outcome": Outcome.UNOBSERVED, "reason": Reason.NOBODY_LOOKED},
-    "s": {"outcome": Outcome.SKIPPED, "reason": Reason.AGENT_LATE},
-}
-
-
-class Route:
-    """One route, a canary a minute, and what is said of it."""
-
-    def __init__(self, history: str = "") -> None:
-        self.states = States()
-        self.now = 0.0
-        self.states(RoutesChanged(added=(ROUTE,)))
-        self.states(MailboxUp("contoso", 0.0))
-        self.live(history)
-
-    def live(self, history: str) -> Route:
-        for letter in history:
-            canary = self.canary()
-            self.states(Judged(Verdict(canary, at=self.now + 2.0, **WORDS[letter])))
-        return self
-
-    def canary(self) -> Canary:
-        self.now += 60.0
-        return Canary(f"id{self.now}", "inbound", "outside", "contoso", self.now, self.now + 300.0, self.now + 3600.0)
-
-    def opened(self) -> Canary:
-        canary = self.canary()
-        self.states(CanaryOpened(canary))
-        return canary
-
-    def attempted(self, canary: Canary, number: int = 1, outcome: AttemptOutcome = AttemptOutcome.DEFERRED) -> None:
-        failed = outcome is AttemptOutcome.DEFERRED
-        facts: dict[str, Any] = {"replies": (BUSY,), "stage": Stage.RCPT, "reason": Reason.DEFERRED} if failed else {}
-        self.states(AttemptEnded(canary, Attempt(number, self.now, self.now + 1.0, outcome, **facts)))
-
-    def sent(self, canary: Canary) -> None:
-        self.states(DotSent(canary, 1, self.now))
-
-    def fail(self, stage: Stage, reason: Reason) -> None:
-        self.states(MailboxDown("contoso", self.now, ProbeFailure(stage, reason)))
-
-    @property
-    def state(self) -> RouteState:
-        return self.states.of("inbound", self.now + 2.0)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +72,8 @@ class Route:
         ("......jjjj", DEGRADED),
         (".....DDD.DDD.DD", FAILING),
         # leaving it, and being ok again
-        ("......RRRR.", FAILING),
-        ("......RRRR..", DEGRADED),
+        ("......RRRR.", DEGRADED),
+        ("......RRRRRRRR.", FAILING),
         ("......RRRR.jj", DEGRADED),
         ("......RRRR...", DEGRADED),
         ("......RRRR....", OK),
