@@ -205,6 +205,34 @@ async def test_the_api() -> None:
         assert document["canary"]["transcript"]
 
 
+async def test_incidents_as_json_and_on_the_page() -> None:
+    async with serving() as site:
+        site.watch.delivered()
+        for _ in range(4):
+            site.watch.failed()
+        async with site.client.get(site.server.url + "api/v1/incidents") as response:
+            (incident,) = (await response.json())["incidents"]
+        said = {key: incident[key] for key in ("route", "state", "stage", "code", "enhanced_code", "reason", "end")}
+        assert said == {
+            "route": "inbound",
+            "state": "failing",
+            "stage": "rcpt",
+            "code": 550,
+            "enhanced_code": "5.1.1",
+            "reason": "rejected",
+            "end": None,
+        }
+        assert incident["begin"].endswith("Z")
+        assert (await site.get("/api/v1/incidents?route=second"))[1].startswith('{"schema": 1, "incidents": []')
+        assert (await site.get("/api/v1/incidents?route=no-such"))[0] == 404
+        async with site.client.get(site.server.url + "api/v1/routes") as response:
+            route = (await response.json())["routes"][0]
+        assert (route["state"], route["share"], route["trend"], route["code"]) == ("failing", 0.8, "same", 550)
+        page = (await site.get("/"))[1]
+        assert "rcpt 550 5.1.1 rejected" in page
+        assert "going on" in page
+
+
 async def test_a_port_in_use_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

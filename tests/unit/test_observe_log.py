@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 from support.observing import Watch, a_sighting
@@ -11,12 +12,17 @@ from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.events import (
     ArrivedLate,
     CanaryLost,
+    IncidentChanged,
+    IncidentClosed,
+    IncidentOpened,
     Judged,
     MailboxDown,
     MailboxUp,
+    RouteStateChanged,
+    SignSeen,
     Throttled,
 )
-from mailprobe.model import Outcome, StageReply, Verdict
+from mailprobe.model import Cause, Incident, Outcome, RouteState, StageReply, Verdict
 from mailprobe.observe.log import EventLog
 
 
@@ -80,3 +86,28 @@ def test_a_canary_is_one_line_whatever_the_server_says(said: pytest.LogCaptureFi
     EventLog()(Judged(Verdict(Watch().canary(), Outcome.REJECTED, 1.0, reply=reply, attempts=1)))
     (_, line) = lines(said)[0]
     assert line.isprintable()
+
+
+def test_signs_states_and_incidents(said: pytest.LogCaptureFixture) -> None:
+    log = EventLog()
+    cause = Cause(Stage.RCPT, 451, "4.3.2", Reason.DEFERRED)
+    incident = Incident("7f", "inbound", 1.0, 2.0, 3.0, RouteState.FAILING, cause, 1.0, 9)
+    why = "stage=rcpt code=451 enhanced_code=4.3.2 reason=deferred"
+    log(SignSeen("inbound", 2.0, 1.0, cause))
+    log(RouteStateChanged("inbound", RouteState.OK, RouteState.DEGRADED, 3.0, cause, 0.25))
+    log(IncidentOpened(incident, 4.0))
+    log(IncidentChanged(replace(incident, end=9.0, relapses=1), 9.0))
+    log(RouteStateChanged("inbound", RouteState.DEGRADED, RouteState.OK, 9.0, Cause(), 0.0))
+    log(IncidentClosed(replace(incident, end=9.0, closed=True), 99.0))
+    assert lines(said) == [
+        ("INFO", f"first sign route=inbound {why}"),
+        ("WARNING", f"route state route=inbound state=degraded before=ok share=0.25 {why}"),
+        ("WARNING", f"incident opened route=inbound incident=7f state=failing affected=9 share_worst=1.0 {why}"),
+        (
+            "INFO",
+            "incident changed route=inbound incident=7f state=failing over=yes affected=9 share_worst=1.0 relapses=1 "
+            + why,
+        ),
+        ("INFO", "route state route=inbound state=ok before=degraded"),
+        ("INFO", f"incident closed route=inbound incident=7f state=failing over=yes affected=9 share_worst=1.0 {why}"),
+    ]

@@ -418,6 +418,23 @@ def test_exactly_one_state_is_1() -> None:
     assert values(watch, "mailprobe_route_state") == {(s,): float(s is RouteState.FAILING) for s in RouteState}
 
 
+def test_incidents_and_how_a_route_fares() -> None:
+    watch = Watch()
+    watch.delivered()
+    names = ("route_affected_ratio", "incident_open", "incidents_total", "route_state_since_timestamp_seconds")
+    assert [values(watch, f"mailprobe_{name}") for name in names[:3]] == [{(): 0.0}] * 3
+    for _ in range(4):
+        watch.failed()
+    watch.publish(*watch.states.tick(watch.clock.now()))
+    assert [values(watch, f"mailprobe_{name}") for name in names[:3]] == [{(): 0.8}, {(): 1.0}, {(): 1.0}]
+    attempt_ended = watch.clock.wall() + 0.5
+    assert values(watch, "mailprobe_" + names[3]) == {(): attempt_ended}
+    for _ in range(4):
+        watch.delivered()
+    watch.publish(*watch.states.tick(watch.clock.now()))
+    assert [values(watch, f"mailprobe_{name}") for name in names[:3]] == [{(): 0.0}, {(): 0.0}, {(): 1.0}]
+
+
 def test_a_part_of_the_page() -> None:
     watch = Watch(ROUTE, ("second", "outside", "contoso", "mx"))
     text = watch.metrics.render(routes=["second", "second", "no-such"]).decode()
