@@ -48,7 +48,13 @@ class Dns:
         self._deaf.bind((HOST, 0))
         anchors = []
         configuration = directory / "unbound.conf"
-        fill_in(configuration.name, configuration, vars(self) | {"directory": directory, "deaf_port": self._deaf_port})
+        values = {
+            "port": self.port,
+            "directory": directory,
+            "deaf_port": self._deaf.getsockname()[1],
+            "own_zones": "".join(f'    local-zone: "{name}." transparent\n' for name in (*zones, "silent.test")),
+        }
+        fill_in(configuration.name, configuration, values)
         with configuration.open("a") as text:
             for name, records in zones.items():
                 file = directory / f"{name}.zone"
@@ -74,7 +80,7 @@ class Dns:
         self._daemon.start()
         # TCP is opened with UDP; a connection alone would be no proof that zones are read
         self._daemon.wait_for(self.port, None)
-        query = dns.message.make_query("ns.ready.test", "A")
+        query = dns.message.make_query("ready.test", "A")
         end = time.monotonic() + 10
         while True:
             with contextlib.suppress(dns.exception.Timeout, OSError):
@@ -87,10 +93,6 @@ class Dns:
         """End it at once."""
         self._daemon.kill()
         self._deaf.close()
-
-    @property
-    def _deaf_port(self) -> int:
-        return int(self._deaf.getsockname()[1])
 
 
 @contextlib.contextmanager
