@@ -222,10 +222,14 @@ class SenderSettings(EndpointSettings):
         default=False, description="mx only: go on to the next MX when one cannot be reached, as an MTA would"
     )
     mta_sts: Policy = Field(
-        default=Policy.OFF, description="mx only: report the domain's MTA-STS policy", examples=["report"]
+        default=Policy.OFF,
+        description="mx only: report the domain's MTA-STS policy, and whether it was kept",
+        examples=["report"],
     )
     dane: Policy = Field(
-        default=Policy.OFF, description="mx only: report the domain's TLSA records", examples=["report"]
+        default=Policy.OFF,
+        description="mx only: report the MX's TLSA records, and whether they were kept; the resolver has to validate",
+        examples=["report"],
     )
 
 

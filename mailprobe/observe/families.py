@@ -221,7 +221,7 @@ MTA_STS_POLICY = _route(
 MTA_STS_PASS = _route(
     "mta_sts_pass",
     Kind.GAUGE,
-    "Whether the last attempt was as the MTA-STS policy asks; absent where none asks or it is not known.",
+    "1 if the last attempt that got so far was as the MTA-STS policy asks; absent where none asks.",
     zeros=(),
 )
 DANE_POLICY = _route(
@@ -234,7 +234,7 @@ DANE_POLICY = _route(
 DANE_PASS = _route(
     "dane_pass",
     Kind.GAUGE,
-    "Whether the last attempt was as the TLSA records ask; absent where none do or it is not known.",
+    "1 if the last attempt that got so far was as the TLSA records ask; absent where none do.",
     zeros=(),
 )
 ROUTE_FAMILIES: Final = (

@@ -245,11 +245,13 @@ class Metrics:
         if series and policy.mta_sts:
             for mode in MtaStsMode:
                 series.set(families.MTA_STS_POLICY, int(mode is policy.mta_sts.mode), mode)
-            _set_if_known(series, families.MTA_STS_PASS, policy.mta_sts.passed)
+            asks = policy.mta_sts.mode in (MtaStsMode.ENFORCE, MtaStsMode.TESTING)
+            _set_if_known(series, families.MTA_STS_PASS, policy.mta_sts.passed, asks)
         if series and policy.dane:
             for status in DaneStatus:
                 series.set(families.DANE_POLICY, int(status is policy.dane.status), status)
-            _set_if_known(series, families.DANE_PASS, policy.dane.passed)
+            asks = policy.dane.status is not DaneStatus.ABSENT
+            _set_if_known(series, families.DANE_PASS, policy.dane.passed, asks)
 
     def _judged(self, verdict: Verdict) -> None:
         canary = verdict.canary
@@ -393,11 +395,12 @@ def _show(series: Series, family: Family, value: float) -> None:
         series.set(family, value)
 
 
-def _set_if_known(series: Series, family: Family, value: bool | None) -> None:
-    if value is None:
+def _set_if_known(series: Series, family: Family, passed: bool | None, asks: bool) -> None:
+    """An attempt that did not get so far leaves what is known; where nobody asks, nothing is."""
+    if not asks:
         series.clear(family)
-    else:
-        series.set(family, int(value))
+    elif passed is not None:
+        series.set(family, int(passed))
 
 
 def _count_refusal(series: Series, stage: Stage, reply: Reply) -> None:

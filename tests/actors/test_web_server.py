@@ -18,8 +18,8 @@ from support.loops import both_loops
 from support.observing import ROUTE, Watch
 
 from mailprobe.errors import ConfigurationError, ProbeFailure, Reason, Stage
-from mailprobe.events import MailboxDown, MailboxUp
-from mailprobe.model import Outcome
+from mailprobe.events import MailboxDown, MailboxUp, PolicyChecked, Port25Changed
+from mailprobe.model import DaneFacts, DaneStatus, DnsFacts, MtaStsFacts, MtaStsMode, Outcome, PolicyFacts
 from mailprobe.observe.history import Record
 from mailprobe.web.server import WebServer
 
@@ -187,6 +187,33 @@ async def test_one_canary_whole() -> None:
         _, page = await site.get(f"/canaries/{canary.id}")
         for text in (canary.id, "mx.example.org", "2.1.5 Ok", "220 &lt;mx&gt; &amp; co", "imap.example.org"):
             assert text in page
+
+
+async def test_what_the_dns_and_the_policies_said_is_on_the_page_of_the_canary() -> None:
+    async with serving() as site:
+        canary = site.watch.opened()
+        site.watch.attempted(canary, dns=DnsFacts((("mx1.example.org", 10), ("<mx2>.example.org", 20))))
+        sts = MtaStsFacts(MtaStsMode.ENFORCE, passed=False, detail="<no> TLS was used")
+        policy = PolicyFacts(sts, DaneFacts(DaneStatus.USABLE, passed=True))
+        site.watch.publish(PolicyChecked(canary, 1, policy, site.watch.clock.now()))
+        _, page = await site.get(f"/canaries/{canary.id}")
+        for text in (
+            "Mail exchangers: mx1.example.org (10), &lt;mx2&gt;.example.org (20)",
+            "MTA-STS: enforce, not kept: &lt;no&gt; TLS was used",
+            "DANE: usable, kept",
+        ):
+            assert f"<p>{text}</p>" in page
+        implicit = site.watch.opened()
+        site.watch.attempted(implicit, dns=DnsFacts(implicit=True))
+        assert "none, so the domain itself" in (await site.get(f"/canaries/{implicit.id}"))[1]
+
+
+async def test_a_blocked_port_25_is_on_the_status_page() -> None:
+    async with serving() as site:
+        site.watch.publish(Port25Changed(True, 0.0, "no <connection> is answered"))
+        assert "This machine: no &lt;connection&gt; is answered." in (await site.get("/"))[1]
+        site.watch.publish(Port25Changed(False, 1.0))
+        assert "This machine" not in (await site.get("/"))[1]
 
 
 async def test_the_api() -> None:

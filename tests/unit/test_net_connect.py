@@ -91,3 +91,14 @@ class _Loop:
 
     async def sock_connect(self, *_: object) -> None:
         raise OSError(self._number, os.strerror(self._number))
+
+
+@pytest.mark.parametrize(("port", "suspected"), [(25, True), (2525, False), (125, False)])
+async def test_silence_at_port_25_may_be_our_own_networks(
+    port: int, suspected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: _Loop(errno.ETIMEDOUT))
+    with pytest.raises(ProbeFailure) as raised:
+        await connect("127.0.0.1", port, timeout=5)
+    assert raised.value.reason is Reason.TIMEOUT
+    assert ("this machine's own network may block port 25" in raised.value.detail) is suspected

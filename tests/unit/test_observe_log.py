@@ -18,11 +18,25 @@ from mailprobe.events import (
     Judged,
     MailboxDown,
     MailboxUp,
+    PolicyChecked,
+    Port25Changed,
     RouteStateChanged,
     SignSeen,
     Throttled,
 )
-from mailprobe.model import Cause, Incident, Outcome, RouteState, StageReply, Verdict
+from mailprobe.model import (
+    Cause,
+    DaneFacts,
+    DaneStatus,
+    Incident,
+    MtaStsFacts,
+    MtaStsMode,
+    Outcome,
+    PolicyFacts,
+    RouteState,
+    StageReply,
+    Verdict,
+)
 from mailprobe.observe.log import EventLog
 
 
@@ -111,3 +125,22 @@ def test_signs_states_and_incidents(said: pytest.LogCaptureFixture) -> None:
         ("INFO", "route state route=inbound state=ok before=degraded"),
         ("INFO", f"incident closed route=inbound incident=7f state=failing over=yes affected=9 share_worst=1.0 {why}"),
     ]
+
+
+def test_a_policy_is_said_when_it_changes(said: pytest.LogCaptureFixture) -> None:
+    canary = Watch().canary()
+    log = EventLog()
+    kept = PolicyFacts(MtaStsFacts(MtaStsMode.ENFORCE, passed=True), DaneFacts(DaneStatus.ABSENT))
+    broken = PolicyFacts(MtaStsFacts(MtaStsMode.ENFORCE, passed=False, detail="no TLS was used"))
+    for number, policy in enumerate((kept, kept, broken, broken), 1):
+        log(PolicyChecked(canary, number, policy, 1.0))
+    good = "policy route=inbound mta_sts=enforce mta_sts_passed=True dane=absent"
+    bad = 'policy route=inbound mta_sts=enforce mta_sts_passed=False detail="no TLS was used"'
+    assert lines(said) == [("INFO", good), ("DEBUG", good), ("INFO", bad), ("DEBUG", bad)]
+
+
+def test_a_blocked_port_25_is_a_warning(said: pytest.LogCaptureFixture) -> None:
+    log = EventLog()
+    log(Port25Changed(True, 1.0, "no answer"))
+    log(Port25Changed(False, 2.0))
+    assert lines(said) == [("WARNING", 'port 25 blocked detail="no answer"'), ("INFO", "port 25 open")]

@@ -172,10 +172,12 @@ def test_policies_are_absent_until_known_and_then_exactly_one_holds() -> None:
     watch.publish(PolicyChecked(canary, 2, policy(False), 0.0))
     assert shown() == [modes, {(): 0}, statuses, {(): 0}]
     watch.publish(PolicyChecked(canary, 3, policy(None), 0.0))
-    assert shown() == [modes, {}, statuses, {}]
+    assert shown() == [modes, {(): 0}, statuses, {(): 0}], "that attempt did not get so far"
     watch.publish(PolicyChecked(canary, 4, PolicyFacts(MtaStsFacts(MtaStsMode.ABSENT)), 0.0))
     assert values(watch, "mailprobe_mta_sts_policy") == {(mode,): float(mode == "absent") for (mode,) in modes}
-    assert shown()[1:] == [{}, statuses, {}]
+    assert shown()[1:] == [{}, statuses, {(): 0}]
+    watch.publish(PolicyChecked(canary, 5, PolicyFacts(None, DaneFacts(DaneStatus.ABSENT)), 0.0))
+    assert shown()[3] == {}
 
 
 def test_a_blocked_port_25_is_shown() -> None:
