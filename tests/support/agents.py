@@ -32,7 +32,7 @@ Found = TypeVar("Found")
 Settings = dict[str, Any]
 
 AGENT = "tests"
-_SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)(?: .*)?$")
+_SAMPLE = re.compile(r"^([a-z_0-9]+)(?:\{(.*)\})? (\S+)(?: .*)?$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 

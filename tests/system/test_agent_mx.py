@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from support.agents import AgentProcess, Parts
 from support.policy_server import PolicyServer, context_of
 from support.result_shape import check_results
-from support.servers import HOST
+from support.servers import HOST, missing
 from support.servers_dns import Dns
 from support.servers_dovecot import Account
 from support.servers_fixtures import MailLab
@@ -116,6 +118,49 @@ def test_a_broken_zone_is_said_as_such(outside: Outside) -> None:
         page = agent.metrics()
     failures = page.nonzero("mailprobe_failures_total")
     assert failures == [{"route": "r", "stage": "resolve", "reason": "dns_servfail"}]
+
+
+@contextlib.contextmanager
+def silence_at_port_25(*addresses: str) -> Iterator[None]:
+    """Connections to port 25 of these addresses are neither taken nor refused: there is no room in the queue."""
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            deaf = stack.enter_context(socket.socket())
+            try:
+                deaf.bind((address, 25))
+            except OSError as error:
+                missing("port 25 of loopback", f"cannot be bound: {error}")
+            deaf.listen(0)
+            for _ in range(4):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex((address, 25))
+        yield
+
+
+def test_a_network_that_lets_nobody_out_to_port_25_is_named(
+    tmp_path: Path, mail_lab: MailLab, serve_dns: Serve
+) -> None:
+    addresses = {"one": "127.25.0.1", "two": "127.25.0.2"}
+    zones = {f"{name}.test": f"@ MX 10 mx\nmx A {address}\n" for name, address in addresses.items()}
+    dns, account, agent = serve_dns(zones), mail_lab.new_account(), AgentProcess(tmp_path)
+    box = Parts(tmp_path, mail_lab.ca_file).mailbox(mail_lab.dovecot, account)
+    agent.configure(
+        defaults={"interval": "500ms", "deadline": "5s", "late_until": "1m", "timeout": "300ms"},
+        senders={"out": {"mx": True, "from": "a@outside.test", "resolver": [f"{HOST}:{dns.port}"]}},
+        mailboxes={name: box | {"address": f"probe@{name}.test"} for name in addresses},
+        routes={name: {"from": "out", "to": name, "retry": []} for name in addresses},
+    )
+    with agent.running():
+        with silence_at_port_25(*addresses.values()):
+            agent.until(lambda: agent.metrics().value("mailprobe_port25_blocked") == 1, what="the suspicion")
+            assert "seems to block it" in agent.get("/")[1]
+            canary = agent.canaries("one")[0]
+        agent.until(lambda: agent.metrics().value("mailprobe_port25_blocked") == 0, what="an answer")
+    assert (canary["stage"], canary["reason"]) == ("connect", "timeout")
+    assert "may block port 25" in canary["detail"]
+    assert "port 25 blocked detail=" in agent.log()
+    assert "port 25 open" in agent.log()
 
 
 PATCHED = (
