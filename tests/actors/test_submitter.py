@@ -13,7 +13,7 @@ from support.loops import both_loops
 
 from mailprobe.errors import Reason, Stage
 from mailprobe.events import AttemptBegun, AttemptEnded, CanaryOpened, DotSent, Throttled
-from mailprobe.model import AttemptOutcome, Canary, Outcome, SenderKind, Sighting
+from mailprobe.model import Attempt, AttemptOutcome, Canary, Outcome, SenderKind, Sighting
 from mailprobe.plan import Limits, Route, Sender
 from mailprobe.probe.submitter import Attempts, Submitter
 from mailprobe.smtp import Message
@@ -42,6 +42,7 @@ class Desk(Bench):
         self.service = Service(self.clock, *plan, seconds=seconds)
         self.departed: list[tuple[str, float]] = []
         self.attempts = Attempts()
+        self.ended: list[tuple[Canary, str, Attempt]] = []
         self.submitter = Submitter(
             sender,
             self.judge,
@@ -51,6 +52,7 @@ class Desk(Bench):
             settle=settle,
             departed=lambda canary, at: self.departed.append((canary.id, at)),
             attempts=self.attempts,
+            ended=lambda *told: self.ended.append(told),
         )
 
     def send(self, route: Route = ROUTE, until: float | None = None) -> tuple[Canary, asyncio.Task[None]]:
@@ -77,6 +79,19 @@ async def test_accepted_is_one_attempt_and_departs() -> None:
     assert desk.service.begun == [(1, 1000.0)]
     assert desk.departed == [(canary.id, 1001.0)]
     assert [type(event) for event in desk.events] == [CanaryOpened, AttemptBegun, DotSent, AttemptEnded]
+
+
+async def test_certificates_are_for_the_policies_alone() -> None:
+    desk = Desk()
+    desk.service.chain = (b"leaf", b"authority")
+    canary, task = desk.send()
+    await desk.clock.advance(5)
+    await task
+    assert [(told.id, recipient, attempt.chain) for told, recipient, attempt in desk.ended] == [
+        (canary.id, MAILBOX.address, (b"leaf", b"authority"))
+    ]
+    assert [event.attempt.chain for event in desk.of(AttemptEnded)] == [()]
+    assert isinstance(desk.events[-1], AttemptEnded), "who looks policies up comes after everything else"
 
 
 async def test_a_deferred_one_is_tried_again_on_the_schedule_until_it_is_taken() -> None:

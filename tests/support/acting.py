@@ -86,6 +86,7 @@ class Service:
         self.running = self.most = 0
         self.reason = Reason.DEFERRED
         self.stage: Stage | None = None
+        self.chain: tuple[bytes, ...] = ()
         self.servers = 1
         """How many addresses it has, as far as `try_all` asks for that."""
         self.after_dot: Callable[[], None] = lambda: None
@@ -119,7 +120,9 @@ class Service:
             self.running -= 1
         attempt = answered(number, begun, self.clock.now(), outcome, dot, self.reason)
         last = target_number is None or target_number % self.servers == 0
-        return replace(attempt, dns=DnsFacts(last=last), stage=attempt.stage and (self.stage or attempt.stage))
+        return replace(
+            attempt, dns=DnsFacts(last=last), chain=self.chain, stage=attempt.stage and (self.stage or attempt.stage)
+        )
 
 
 def answered(
