@@ -39,8 +39,8 @@ def canary_key(key_file: Path | None, journal: Path | None) -> Key:
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # whole or not at all: a process killed here must not leave half a key
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         os.write(descriptor, secrets.token_hex(KEY_OCTETS).encode() + b"\n")
         os.fsync(descriptor)

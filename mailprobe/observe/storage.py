@@ -232,7 +232,7 @@ def _create(path: Path) -> bool:
 
 def _locked(path: Path) -> int:
     """A descriptor that holds the lock of this journal, until it is closed or the process ends in whatever way."""
-    descriptor = os.open(_beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(_beside(path, ".lock"), os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with suppress(OSError):  # only told to people: a full disk must not keep us from the lock

@@ -109,12 +109,12 @@ def read_web_config(path: Path | None) -> WebConfig:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path}: not UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigurationError(f"{path}:{_line_of(error)}: not YAML") from None
     return _Reader(path).read(node)
 
 
-def _line_of(error: yaml.YAMLError) -> int:
+def _line_of(error: Exception) -> int:
     mark = getattr(error, "problem_mark", None)
     return mark.line + 1 if mark else 1
 
