@@ -11,7 +11,7 @@ from typing import Final
 
 from mailprobe.cli.loops import runner
 from mailprobe.clock import Clock, SystemClock
-from mailprobe.errors import ProbeFailure, Reason
+from mailprobe.errors import ProbeFailure, Reason, plain_text
 from mailprobe.imap import Session, folders
 from mailprobe.model import Attempt, Peer, SenderKind, TlsFacts
 from mailprobe.net.resolve import Resolver
@@ -40,7 +40,7 @@ class Report:
     def _lines(self) -> Iterator[str]:
         for label, text in self.facts:
             yield from textwrap.wrap(
-                text or "nothing",
+                plain_text(text, 2000) or "nothing",  # capabilities and folders are the server's own words
                 WIDTH,
                 initial_indent=f"  {label:{_LABEL - 2}}",
                 subsequent_indent=" " * _LABEL,
