@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import smtplib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,11 @@ class Dovecot:
         self.kick(account)
         maildir = self.directory / "mail" / account.address / "Maildir"
         place = maildir if folder == "INBOX" else maildir / f".{folder}"
+        old = re.search(r"\bV(\d+)", (place / "dovecot-uidlist").read_text())
         for state in (*place.glob("dovecot-uid*"), *place.glob("dovecot.index*")):
             state.unlink()
+        while old and time.time() < int(old[1]) + 1:  # the new one is the second in which the folder is seen again
+            time.sleep(0.05)
 
     def kick(self, account: Account) -> None:
         """End the user's sessions with a BYE."""
