@@ -30,6 +30,9 @@ from mailprobe.imap.framing import Framer, FramingError, Parts
 logging.getLogger("aioimaplib").setLevel(logging.WARNING)
 logging.getLogger("aioimaplib.aioimaplib").setLevel(logging.WARNING)
 
+library.Commands["UNSELECT"] = library.Cmd("UNSELECT", (library.SELECTED,), library.Exec.is_sync)
+"""Which the library does not know. Source: RFC 3691."""
+
 COMMAND_LIMIT: Final = 64 << 20
 """Octets that may come in answer to one command: a hundred headers of 64 KiB each, ten times over."""
 
@@ -261,6 +264,8 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
                 self._sealed = True
             case "AUTHENTICATE" | "LOGIN", "OK":
                 self.state = library.AUTH
+            case "UNSELECT", "OK":
+                self.state, self.arrivals = library.AUTH, Arrivals()
             case "SELECT", _:  # one that failed leaves nothing selected: RFC 3501 6.3.1
                 self.state = library.SELECTED if result == "OK" else library.AUTH
                 self.arrivals = Arrivals(self.arrivals.exists if result == "OK" else 0)

@@ -130,6 +130,11 @@ class Session:
         self.selected = Selected(folder, uidvalidity, uidnext, exists, at)
         return self.selected
 
+    async def unselect(self) -> None:
+        """Leaves the selected folder; removes nothing from it. Needs UNSELECT. Source: RFC 3691."""
+        await self._connection.command(Stage.SELECT, "UNSELECT")
+        self.selected = None
+
     async def status(self, folder: str) -> Status:
         """A look at a folder that is not selected. Source: RFC 3501 6.3.10."""
         items = f"{names.mailbox(folder)} (UIDNEXT UIDVALIDITY MESSAGES)"

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from support.imap_script import (
+    CAPABILITIES,
     PASSWORD_VARIABLE,
     Action,
     Box,
@@ -156,6 +157,38 @@ async def test_a_look_without_junk_is_cheap_and_not_complete() -> None:
         server.heard.clear()
         await view.look()
         assert server.commands() == ["noop", "status"]
+
+
+async def test_with_unselect_a_look_asks_from_outside() -> None:
+    server = ImapServer(folders=boxes(3, 2), capabilities=CAPABILITIES + " UNSELECT")
+    async with viewing(server) as view:
+        server.heard.clear()
+        await view.look()
+        await view.look(junk=False)
+        assert server.commands() == ["unselect", "status", "status", "status"]
+        server.heard.clear()
+        server.folders["INBOX"].deliver()
+        look = await view.look()
+        assert where(look) == [("INBOX", 4)]
+        assert server.commands()[:3] == ["status", "select", "uid fetch"]
+        assert look.started < look.found[0].noticed < look.finished
+        server.heard.clear()
+        await view.look(junk=False)
+        assert await view.idle(0.0, asyncio.Event()) is IdleEnd.QUIET
+        assert server.commands()[:3] == ["unselect", "status", "select"]
+
+
+async def test_with_unselect_what_was_pushed_keeps_its_moment() -> None:
+    server = ImapServer(folders=boxes(3, 2), capabilities=CAPABILITIES + " UNSELECT")
+    server.says = {"IDLE": then(b"+ idling\r\n", b"* 4 EXISTS\r\n", default)}
+    async with viewing(server) as view:
+        server.folders["INBOX"].deliver()
+        assert await view.idle(5.0, asyncio.Event()) is IdleEnd.PUSHED
+        server.heard.clear()
+        look = await view.look(junk=False)
+        assert where(look) == [("INBOX", 4)]
+        assert look.found[0].noticed < look.started
+        assert "unselect" not in server.commands()
 
 
 async def test_junk_is_noticed_when_its_status_said_so() -> None:

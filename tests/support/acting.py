@@ -216,6 +216,7 @@ class FakeSession:
     """The part of `imap.Session` that the view and the watcher use."""
 
     tls = None
+    capabilities: frozenset[str] = frozenset()
 
     def __init__(self, server: Mailboxes) -> None:
         self.server = server

@@ -285,6 +285,12 @@ class ImapServer:
             talk.box.uidnext,
         )
 
+    def _unselect(self, talk: Talk) -> bytes:
+        if talk.selected is None or "UNSELECT" not in self.capabilities:
+            return b"%T BAD nothing is selected, or no UNSELECT\r\n"
+        talk.selected = None
+        return b"%T OK done\r\n"
+
     def _status(self, talk: Talk) -> bytes:
         name = talk.line.split(b'"')[1].decode()
         box = self.folders[name]
