@@ -107,14 +107,22 @@ class Dovecot:
 
     def change_uidvalidity(self, account: Account, folder: str = "INBOX") -> None:
         """Forget all UIDs of a folder, as after a restore from backup; open sessions are cut."""
-        self.kick(account)
+        before = self.uidvalidity(account, folder)
         maildir = self.directory / "mail" / account.address / "Maildir"
         place = maildir if folder == "INBOX" else maildir / f".{folder}"
-        old = re.search(r"\bV(\d+)", (place / "dovecot-uidlist").read_text())
-        for state in (*place.glob("dovecot-uid*"), *place.glob("dovecot.index*")):
-            state.unlink()
-        while old and time.time() < int(old[1]) + 1:  # the new one is the second in which the folder is seen again
-            time.sleep(0.05)
+        deadline = time.monotonic() + 10
+        # a session that is just ending may write the old one down again; and the new one is the second it is made in
+        while self.uidvalidity(account, folder) == before:
+            assert time.monotonic() < deadline, "Dovecot does not forget the old UIDVALIDITY"
+            self.kick(account)
+            time.sleep(0.1)
+            for state in (*place.glob("dovecot-uid*"), *place.glob("dovecot.index*")):
+                state.unlink(missing_ok=True)
+
+    def uidvalidity(self, account: Account, folder: str = "INBOX") -> int:
+        """The folder's UIDVALIDITY, which it gets here if it has none."""
+        said = self.doveadm("-f", "tab", "mailbox", "status", "-u", account.address, "uidvalidity", folder)
+        return int(said.split()[-1])
 
     def kick(self, account: Account) -> None:
         """End the user's sessions with a BYE."""
