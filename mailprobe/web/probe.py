@@ -22,6 +22,7 @@ Probe = Callable[[str, float], Awaitable[Record]]
 _TIMEOUT: Final = 120.0
 """Seconds without a word from the scraper, as blackbox_exporter has it."""
 _LONGEST: Final = 3600.0
+_DEBUG: Final = {"true": True, "false": False}
 _OFFSET: Final = 0.5
 """Seconds left for the answer to get back before the scraper gives up."""
 
@@ -38,13 +39,16 @@ class ProbeEndpoint:
     async def answer(self, request: web.Request) -> web.Response:
         """200 with the metrics, whatever became of the canary; 400, 404, 429 where none was sent."""
         route = request.query.get("route", "")
-        debug = request.query.get("debug", "").lower() in ("true", "1")
+        debug = _DEBUG.get(request.query.get("debug", "false"))
         seconds = _timeout(request)
         if not route:
             return _refusal(400, "say which route: /probe?route=NAME")
+        if debug is None:
+            return _refusal(400, "debug is true or false")
         if seconds is None:
             return _refusal(400, "X-Prometheus-Scrape-Timeout-Seconds is not a number of seconds")
-        if route not in {seen.name for seen in self._states.routes}:
+        kinds = {seen.name: seen.kind for seen in self._states.routes}
+        if route not in kinds:
             return _refusal(404, f"no such route: {plain_text(route, 80)}")
         if route in self._busy:
             return _refusal(429, f"route {route} is being probed already")
@@ -55,7 +59,7 @@ class ProbeEndpoint:
         finally:
             self._busy.discard(route)
         openmetrics = not debug and prefers_openmetrics(request.headers.get("Accept", ""))
-        page = canary_page(record, self._clock, self._clock.now() - started, openmetrics)
+        page = canary_page(record, self._clock, self._clock.now() - started, openmetrics, kinds[route])
         if debug:
             text = f"{_told(record, self._clock)}\nMetrics that would have been returned:\n{page.decode()}"
             return web.Response(text=text)

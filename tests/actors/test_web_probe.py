@@ -84,6 +84,33 @@ async def test_openmetrics() -> None:
     assert {family.name for family in parse_openmetrics(text)} >= {"probe_success", "mailprobe_canaries"}
 
 
+async def test_plain_gauges_as_users_of_blackbox_exporter_expect_them() -> None:
+    probe = Prober()
+    async with serving(watch=probe.watch, probe=probe) as site:
+        _, text = await site.get("/probe?route=inbound")
+    found = samples(text)
+    assert found["probe_stage_duration_seconds,connect"] == 0.25
+    assert found["probe_stage_duration_seconds,rcpt"] == 0.125
+    assert found["probe_transit_seconds"] == 1.5
+    assert found["probe_tls_certificate_not_after_timestamp_seconds"] == 1_798_761_600
+    assert found["mailprobe_route_info,outside,contoso,mx"] == 1
+
+
+@pytest.mark.parametrize("kind", ["failed", "slow"])
+async def test_gauges_of_what_is_not_known_are_left_out(kind: str) -> None:
+    probe = Prober(kind)
+    async with serving(watch=probe.watch, probe=probe) as site:
+        _, text = await site.get("/probe?route=inbound")
+    assert "probe_transit_seconds" not in text
+    assert ("probe_tls_certificate" in text) == ("probe_stage_duration_seconds" in text) == (kind == "failed")
+
+
+@pytest.mark.parametrize("debug", ["1", "yes", "TRUE", ""])
+async def test_debug_is_true_or_false(debug: str) -> None:
+    async with serving() as site:
+        assert await site.get(f"/probe?route=inbound&debug={debug}") == (400, "debug is true or false\n")
+
+
 async def test_debug_tells_the_life_and_the_metrics() -> None:
     probe = Prober("failed")
     async with serving(watch=probe.watch, probe=probe) as site:
