@@ -31,9 +31,10 @@ def check(file: Path, connect: bool) -> None:
     Exit status: 0, or 2 where the file is wrong, or 1 where only a --connect failed.
     """
     from mailprobe.config.load import load
+    from mailprobe.web.settings import Settings  # only this command reads it without serving
 
     try:
-        configuration = load(file, os.environ)
+        configuration = load(file, os.environ, read_web=Settings)
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

@@ -13,19 +13,20 @@ from typing import Any, Final, NoReturn
 import click
 
 from mailprobe.auth.canary_key import canary_key
-from mailprobe.cli.show import Format, Wanted, show
+from mailprobe.auth.passwords import read_secret
+from mailprobe.cli.show import Format, Wanted, on_terminal, show
 from mailprobe.cli.verdicts import Status
 from mailprobe.clock import SystemClock
-from mailprobe.errors import ConfigurationError
+from mailprobe.errors import ConfigurationError, ProbeFailure
 from mailprobe.message import Key
-from mailprobe.plan import Plan, Route, SecretReference
+from mailprobe.plan import Login, Plan, Route, SecretReference
 
-DEFAULT_TIMEOUT: Final = 60.0
+DEFAULT_TIMEOUT: Final = "60s"
 _PASSWORDS: Final = {"smtp": "MAILPROBE_SMTP_PASSWORD", "imap": "MAILPROBE_IMAP_PASSWORD"}
 
 
 class Duration(click.ParamType[float]):
-    """A duration such as `250ms`, `30s`, `5m`; in seconds."""
+    """A duration such as `250ms`, `30s`, `5m`, or plain seconds, as Nagios plugins take them; in seconds."""
 
     name = "duration"
 
@@ -35,7 +36,7 @@ class Duration(click.ParamType[float]):
         from mailprobe.config.durations import seconds_of
 
         try:
-            seconds = seconds_of(str(value))
+            seconds = seconds_of(f"{value}s" if str(value).isdecimal() else str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if not seconds:
@@ -64,8 +65,10 @@ class ProbeCommand(click.Command):
 @click.option("--smtp-password-file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--imap-password-file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--ca-file", type=click.Path(path_type=Path), metavar="FILE", help="Certificate authorities to trust.")
-@click.option("--format", "format_", type=click.Choice([str(f) for f in Format]), help="Default: text on a terminal.")
-@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default="60s", help="Overdue after this.")
+@click.option(
+    "--format", "format_", type=click.Choice([f.value for f in Format]), help="Default: text on a terminal, else json."
+)
+@click.option("--timeout", type=Duration(), default=DEFAULT_TIMEOUT, show_default=True, help="Overdue after this.")
 @click.option("--warning", type=Duration(), help="Delivered later than this is a warning (exit status 1).")
 @click.option("--keep", is_flag=True, help="Leave the canary in the mailbox.")
 @click.option("--transcript", is_flag=True, help="Print what was said, without credentials.")
@@ -92,6 +95,8 @@ def probe(
 
     Exit status: 0 delivered; 1 junked, slower than --warning, or only after a deferral; 2 deferred, rejected, unsent,
     bounced or overdue; 3 unobserved, wrong usage or configuration, interrupted.
+
+    Where standard output is no terminal (a pipe, a file), the results are one JSON document: --format text for people.
     """
     urls = {"--smtp": smtp, "--imap": imap, "--to": to}
     beside = {
@@ -110,6 +115,8 @@ def probe(
                 files = {"smtp": smtp_password_file, "imap": imap_password_file}
                 plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
                 key, agent = Key.generate(), "probe"
+            if format_ is None and not on_terminal() and sys.stderr is not None and sys.stderr.isatty():
+                click.echo("JSON, since nobody sees it on a terminal; --format text for people", err=True)
             status = _run(plan, key, agent, Wanted(Format.chosen(format_), timeout, warning, transcript), keep=keep)
     except ConfigurationError as error:
         _fail(error)
@@ -177,12 +184,7 @@ def _from_urls(
         raise ConfigurationError(f"--ca-file: {ca_file}: no such file")
     sender = sender_of(smtp, from_address=from_, to=to, password=_password("smtp", files), ca_file=ca_file)
     mailbox = mailbox_of(imap, to=to, password=_password("imap", files), ca_file=ca_file)
-    for option, login in (("smtp", sender.login), ("imap", mailbox.login)):
-        if login and files[option] is None and _PASSWORDS[option] not in os.environ:
-            raise ConfigurationError(
-                f"--{option}: no password for {login.username}: "
-                f"set {_PASSWORDS[option]} or give --{option}-password-file"
-            )
+    _require_passwords({"smtp": sender.login, "imap": mailbox.login}, files)
     route = Route("probe", sender, mailbox, interval=60.0, deadline=60.0, late_until=60.0, timeout=30.0)
     return Plan({route.name: route}, {sender.name: sender}, {mailbox.name: mailbox})
 
@@ -194,6 +196,21 @@ def _password(side: str, files: Mapping[str, Path | None]) -> SecretReference:
     if not file.is_file():
         raise ConfigurationError(f"--{side}-password-file: {file}: no such file")
     return SecretReference(file=file)
+
+
+def _require_passwords(logins: Mapping[str, Login | None], files: Mapping[str, Path | None]) -> None:
+    problems = []
+    for side, login in logins.items():
+        if login is None:
+            continue
+        try:
+            read_secret(login.password)
+        except ProbeFailure as failure:
+            missing = files[side] is None and _PASSWORDS[side] not in os.environ
+            why = f"set {_PASSWORDS[side]} or give --{side}-password-file" if missing else failure.detail
+            problems.append(f"--{side}: no password for {login.username}: {why}")
+    if problems:
+        raise ConfigurationError(*problems)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:

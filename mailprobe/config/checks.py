@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -256,6 +257,16 @@ class _Checks:
             key = "timeout" if "timeout" in keys else "deadline"
             text = f"timeout {duration_text(promise.timeout)} is longer than deadline {deadline}"
             self._odd((*path, key), text, *needs("deadline", "timeout"))
+        self._retry((*path, "retry"), promise, needs("deadline", "retry"))
+
+    def _retry(self, path: KeyPath, promise: Promise, needs: list[KeyPath]) -> None:
+        """An attempt that is due at the deadline or after it is never made."""
+        pauses = promise.retry or ()
+        room = sum(due < promise.deadline for due in accumulate(pauses))
+        if room < len(pauses):
+            which = "no pause" if not room else f"only the first {room} of {len(pauses)} pauses"
+            text = f"deadline {duration_text(promise.deadline)} leaves room for {which}; later attempts are never made"
+            self._odd(path, text, *needs)
 
     def _reference(self, path: KeyPath, name: str, section: str) -> None:
         known = getattr(self._settings, section)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +27,14 @@ __all__ = ("Agent", "Configuration", "host_name", "load")
 _SECTIONS: Final = (*NAMED, "agent", "defaults")
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Configuration:
+def load(
+    path: Path, environ: Mapping[str, str], *, read_web: Callable[[Path], object] = lambda path: None
+) -> Configuration:
     """The configuration in the file at `path`, with what `environ` sets over it.
 
-    Relative paths in it begin at the file's directory. Secrets are only looked for, not read. Raises
-    ConfigurationError with every problem, one line each: `file:line:column: path: what is wrong`.
+    Relative paths in it begin at the file's directory. Secrets are only looked for, not read. `read_web` is given
+    the web configuration's file, and raises ConfigurationError if that is wrong. Raises ConfigurationError with every
+    problem, one line each: `file:line:column: path: what is wrong`.
     """
     document = read_document(path)
     overrides = Overrides(environ, Settings.model_fields)
@@ -41,11 +44,15 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
         raise ConfigurationError(*sources.lines(problems))
     settings, wrong = _settings(overrides.data, document.data)
     found = Findings()
+    web: tuple[str, ...] = ()
     if settings is not None:
         found = checked(settings, frozenset(problem.path for problem in wrong), environ, path.parent)
     problems += [*wrong, *found.problems]
-    if settings is None or problems:
-        raise ConfigurationError(*sources.lines(problems))
+    unknown = {(), ("agent",), ("agent", "web_config_file")} & {problem.path for problem in problems}
+    if settings is not None and not unknown:
+        web = _web_problems(_agent(settings, path.parent).web_config_file, read_web)
+    if settings is None or problems or web:
+        raise ConfigurationError(*sources.lines(problems), *web)
     agent = _agent(settings, path.parent)
     return Configuration(agent, plan_of(settings, path.parent, agent.shard), sources.lines(found.warnings))
 
@@ -54,6 +61,15 @@ def host_name() -> str:
     """This machine's name as an agent's name: its first label, in lower case."""
     first = platform.node().split(".")[0].lower()  # never getfqdn: it asks the DNS and may take seconds
     return re.sub(r"[^a-z0-9-]+", "-", first).strip("-")[:63] or "mailprobe"
+
+
+def _web_problems(file: Path | None, read: Callable[[Path], object]) -> tuple[str, ...]:
+    try:
+        if file is not None:
+            read(file)
+    except ConfigurationError as error:
+        return error.problems
+    return ()
 
 
 def _shape(document: Document) -> list[Problem]:

@@ -16,12 +16,13 @@ DEFAULT_RETRY: Final = (60.0, 120.0, 300.0, 600.0, 900.0, 1800.0)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What a route promises, defaults resolved. All in seconds."""
+    """What a route promises, defaults resolved. All in seconds; `retry` None: as its sender is."""
 
     interval: float
     deadline: float
     late_until: float
     timeout: float
+    retry: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def promise_of(settings: Settings, own: PromiseSettings) -> Promise:
         own.deadline if own.deadline is not None else common.deadline,
         own.late_until if own.late_until is not None else common.late_until,
         own.timeout if own.timeout is not None else common.timeout,
+        own.retry,
     )
 
 

@@ -78,3 +78,61 @@ def test_a_large_file_has_a_short_summary_in_eighty_columns(tmp_path: Path) -> N
     assert "  and 980 more" in lines
     assert len(lines) < 70
     assert all(len(line) <= 80 for line in lines)
+
+
+BAD_WEB = """\
+basic_auth_users: {prometheus: secret}
+tls_server_config: {cert_file: nothing.pem, key_file: nothing.pem}
+rate_limit: {}
+"""
+
+
+def with_web(file: Path, text: str, more: str = "") -> Result:
+    (file.parent / "web.yaml").write_text(text)
+    file.write_text(f"agent: {{web_config_file: web.yaml{more}}}\n{GOOD}")
+    return check(file)
+
+
+def test_a_web_configuration_that_run_would_refuse(file: Path) -> None:
+    result = with_web(file, BAD_WEB)
+    assert (result.exit_code, result.stdout) == (2, "")
+    said = result.stderr.splitlines()
+    assert all(line.startswith(f"{file.parent}/web.yaml:") for line in said)
+    for words in ("must be a bcrypt hash", "cert_file: no such file", "rate_limit: "):
+        assert any(words in line for line in said)
+
+
+def test_a_certificate_that_is_none(file: Path) -> None:
+    (file.parent / "cert.pem").write_text("no certificate")
+    result = with_web(file, "tls_server_config: {cert_file: cert.pem, key_file: cert.pem}\n")
+    assert result.exit_code == 2
+    assert "cert.pem: not usable for TLS" in result.stderr
+
+
+def test_its_problems_are_among_the_others(file: Path) -> None:
+    result = with_web(file, BAD_WEB, ", name: No Name")
+    assert result.exit_code == 2
+    assert "agent.name: must be made of" in result.stderr
+    assert "must be a bcrypt hash" in result.stderr
+
+
+def test_a_good_web_configuration(file: Path) -> None:
+    result = with_web(file, "http_server_config: {http2: false}\n")
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("promise", "words"),
+    [
+        ("retry: [2m], deadline: 1m", "deadline 1m leaves room for no pause"),
+        ("retry: [1m, 2m, 2m]", "deadline 5m leaves room for only the first 2 of 3 pauses"),
+        ("retry: [1m, 2m]", ""),
+        ("retry: []", ""),
+    ],
+)
+def test_pauses_that_the_deadline_leaves_no_room_for(file: Path, promise: str, words: str) -> None:
+    file.write_text(GOOD.replace("to: inbox}", f"to: inbox, {promise}}}"))
+    result = check(file)
+    assert result.exit_code == 0
+    said = [line for line in result.stderr.splitlines() if "routes.internal.retry" in line]
+    assert [words in line for line in said] == [True] * bool(words)

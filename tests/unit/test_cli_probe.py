@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from support.one_shot import command, environment
 
+from mailprobe.cli import main
 from mailprobe.cli.oneshot import shaped
+from mailprobe.cli.probe import Duration
 from mailprobe.model import SenderKind, TlsMode
 from mailprobe.plan import Cleanup, Endpoint, Login, Mailbox, Plan, Route, SecretReference, Sender
 
@@ -83,3 +87,48 @@ def test_keep_keeps_everywhere() -> None:
     part = shaped(plan(), ["to-home", "to-other"], 20.0, keep=True)
     assert {mailbox.cleanup for mailbox in part.mailboxes.values()} == {Cleanup.KEEP}
     assert {route.mailbox.cleanup for route in part.routes.values()} == {Cleanup.KEEP}
+
+
+URLS = ["--smtp=smtps://u@127.0.0.1:9", "--imap=imaps://u@127.0.0.1:9", "--to=a@b.example"]
+
+
+def probe(monkeypatch: pytest.MonkeyPatch, *options: str, **passwords: str) -> Result:
+    for side in ("SMTP", "IMAP"):
+        monkeypatch.setenv(f"MAILPROBE_{side}_PASSWORD", passwords.get(side, "x"))
+    return CliRunner().invoke(main, ["probe", *URLS, *options])
+
+
+@pytest.mark.parametrize("side", ["SMTP", "IMAP"])
+def test_an_empty_password_is_no_password(monkeypatch: pytest.MonkeyPatch, side: str, tmp_path: Path) -> None:
+    result = probe(monkeypatch, **{side: ""})
+    assert (result.exit_code, result.stdout) == (3, "")
+    option = f"--{side.lower()}"
+    assert f"{option}: no password for u: the password is empty" in result.stderr
+    empty = tmp_path / "password"
+    empty.write_text("\n")
+    result = probe(monkeypatch, f"{option}-password-file={empty}")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith(f"{option}: no password for u: ")
+    assert str(empty) in result.stderr
+
+
+def test_both_empty_passwords_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(probe(monkeypatch, SMTP="", IMAP="").stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60", 60.0), ("5", 5.0), ("250ms", 0.25), ("2m", 120.0)])
+def test_durations_may_be_plain_seconds(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "\u00b2", "1 m"])
+def test_what_is_no_duration(text: str) -> None:
+    result = CliRunner().invoke(main, ["probe", *URLS, f"--timeout={text}"])
+    assert result.exit_code == 3
+    assert "--timeout" in result.stderr
+
+
+def test_help_says_what_is_printed_where_nobody_looks() -> None:
+    said = " ".join(CliRunner().invoke(main, ["probe", "--help"]).stdout.split())
+    assert "[default: 60s]" in said
+    assert "text on a terminal, else json" in said
