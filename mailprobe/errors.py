@@ -14,7 +14,7 @@ from typing import Final
 DETAIL_LIMIT: Final = 400
 """Characters of text for people that are kept: enough for any reply worth reading, too little to flood a log."""
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ENHANCED: Final = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")
 
 
@@ -86,7 +86,10 @@ class Reason(StrEnum):
 
 
 def plain_text(text: str | bytes, limit: int = DETAIL_LIMIT) -> str:
-    """Text from the wire made safe to show: no control characters, no lone surrogates, cut at `limit`."""
+    """Text from the wire made safe to show: cut at `limit`, no control characters, no lone surrogates.
+
+    Nor anything that turns the direction of writing round: what is read is what was said.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
     text = _CONTROL.sub("�", text)

@@ -234,9 +234,11 @@ class Attempt:
 
     @property
     def last_reply(self) -> StageReply | None:
-        """The reply that decided: the last refusal, else the last reply."""
-        refusals = [said for said in self.replies if said.reply.is_refusal]
-        return refusals[-1] if refusals else self.replies[-1] if self.replies else None
+        """The reply that decided; None if something else did: a time-out, a certificate. Never that to QUIT."""
+        said = [said for said in self.replies if said.stage is not Stage.QUIT]
+        if self.stage is None:
+            return said[-1] if said else None
+        return next((said for said in reversed(said) if said.stage is self.stage and said.reply.is_refusal), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,11 @@ MOST_WINDOW = 900.0
 JUNK_PAUSE = 0.050
 """Junk is looked into less often than the inbox: each look there costs a command more."""
 IDLE_WHILE_EXPECTING = 10.0
-IDLE_AT_REST = 240.0
+IDLE_AT_REST = 120.0
 """Restart IDLE well under the 29 min of RFC 2177: NAT and some providers drop it after 5."""
-SCAN_EVERY = 600.0
+SCAN_EVERY = 60.0
+STEADY_AFTER = 30.0
+"""Seconds a session must have lasted for the next one to come soon: logging in again and again looks like an attack."""
 PAUSE_TO_SWEEP = 1.0
 """Removal waits this long for company, and no IDLE longer than this keeps it waiting."""
 

@@ -175,26 +175,32 @@ class Submitter:
 
     async def _attempt(self, route: Route, canary: Canary, message: Message, turn: Turn) -> tuple[Turn, float] | None:
         """Makes an attempt; answers which one follows, and when."""
-        number = turn.number
+        number, begun, dots = turn.number, self._clock.now(), list[float]()
 
         def dot_sent(at: float) -> None:
+            dots.append(at)
             self._judge.dot_sent(canary, number, at)
             self._departed(canary, at)
 
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._attempts.running.add(ended)
         try:
-            self._judge.attempt_begun(canary, number, self._clock.now())
+            self._judge.attempt_begun(canary, number, begun)
             await self._settle()
-            attempt = await self._submit(
-                self.sender,
-                message,
-                number=number,
-                timeout=route.timeout,
-                dot_sent=dot_sent,
-                stage_ended=partial(self._stage_ended, canary) if self._stage_ended else None,
-                target_number=turn.target,
-            )
+            try:
+                attempt = await self._submit(
+                    self.sender,
+                    message,
+                    number=number,
+                    timeout=route.timeout,
+                    dot_sent=dot_sent,
+                    stage_ended=partial(self._stage_ended, canary) if self._stage_ended else None,
+                    target_number=turn.target,
+                )
+            except Exception as error:
+                # a bug of ours is the supervisor's; but no canary waits for an end that will not come
+                self._judge.attempt_ended(canary, self._broken(number, begun, dots, error), None)
+                raise
             then = following(route, canary, attempt, turn)
             # nobody but a policy needs the certificates, and they are 4 KB
             self._judge.attempt_ended(canary, replace(attempt, chain=()), then and then[1])
@@ -212,6 +218,17 @@ class Submitter:
             self._publish(CertificateSeen(endpoint, attempt.tls))
         if attempt.reason is Reason.THROTTLED:
             self._publish(Throttled(endpoint, Reason.THROTTLED))
+
+    def _broken(self, number: int, begun: float, dots: list[float], error: Exception) -> Attempt:
+        return Attempt(
+            number,
+            begun,
+            self._clock.now(),
+            AttemptOutcome.IN_DOUBT if dots else AttemptOutcome.UNSENT,
+            dot_sent=dots[-1] if dots else None,
+            reason=Reason.AGENT_FAILED,
+            detail=type(error).__name__,
+        )
 
     def _no_room(self, number: int) -> Attempt:
         now = self._clock.now()

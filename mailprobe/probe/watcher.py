@@ -78,6 +78,7 @@ class Watcher:
         self._usual = looking.UsualTransit()
         self._looked: dict[bool, float] = {}
         self._continuous = False
+        self._up_since: float | None = None
         self._last_scan = self._last_quota = float("-inf")
         self._begun_wall = clock.wall()
 
@@ -116,9 +117,12 @@ class Watcher:
         """Watches for ever, session after session."""
         backoff = Backoff()
         while not self.leaving:
-            failure = await self._session(backoff)
+            self._up_since = None
+            failure = await self._session()
             if failure is None:
                 return
+            if self._was_steady():
+                backoff.reset()
             self._publish(MailboxDown(self.mailbox.name, self._clock.now(), failure))
             self._decided.set()
             if failure.reason is Reason.THROTTLED:
@@ -138,7 +142,7 @@ class Watcher:
         slow = failure.reason in (Reason.AUTH_REJECTED, Reason.THROTTLED)
         return max(backoff.pause(), 30.0 if slow else 0.0)
 
-    async def _session(self, backoff: Backoff) -> ProbeFailure | None:
+    async def _session(self) -> ProbeFailure | None:
         """One session from log-in to its end; answers why it failed, None if it was asked to end."""
         self._continuous = False
         session = view = None
@@ -146,7 +150,6 @@ class Watcher:
             session = await self._open_session(self.mailbox)
             view = await MailboxView.open(session, self.mailbox, self._watermarks, since=self._since())
             await self._scan(view)
-            backoff.reset()
             self._announce(session)
             await self._watch(view)
             await session.close()
@@ -165,8 +168,12 @@ class Watcher:
                 self._watermarks = view.watermarks
         return None
 
+    def _was_steady(self) -> bool:
+        return self._up_since is not None and self._clock.now() - self._up_since > looking.STEADY_AFTER
+
     def _announce(self, session: Session) -> None:
         self._continuous = True
+        self._up_since = self._clock.now()
         if session.tls:
             self._publish(CertificateSeen(f"mailbox/{self.mailbox.name}", session.tls))
         self._publish(MailboxUp(self.mailbox.name, self._clock.now(), session.tls))
@@ -194,6 +201,8 @@ class Watcher:
             if due is None:
                 expecting = self._judge.ledger.expecting(self.mailbox.name) > 0
                 await view.idle(looking.PAUSE_TO_SWEEP if self.sweeper else looking.idle_seconds(expecting), self._wake)
+                # a server that pushes without end is listened to no faster than this
+                await self._clock.sleep_until(self._last_look + looking.SHORTEST_PAUSE)
                 return
             if due <= self._clock.now():
                 return

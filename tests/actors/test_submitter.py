@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.acting import MAILBOX, ROUTE, SENDER, Bench, Service, answered
@@ -334,3 +335,25 @@ async def test_cancelled_in_the_middle_says_nothing_of_the_mail() -> None:
     assert desk.attempts.running == set()
     assert desk.of(AttemptEnded) == []
     assert desk.verdicts == []
+
+
+@pytest.mark.parametrize(
+    ("after_dot", "outcome"), [(False, AttemptOutcome.UNSENT), (True, AttemptOutcome.IN_DOUBT)], ids=["before", "after"]
+)
+async def test_a_bug_of_ours_ends_the_attempt_and_is_passed_on(after_dot: bool, outcome: AttemptOutcome) -> None:
+    desk = Desk()
+
+    async def broken(sender: Sender, message: Message, **given: Any) -> Attempt:
+        if after_dot:
+            given["dot_sent"](desk.clock.now())
+        raise ZeroDivisionError("hunter2")
+
+    desk.submitter._submit = broken
+    _, task = desk.send(RETRYING)
+    await desk.clock.advance(5)
+    with pytest.raises(ZeroDivisionError):
+        await task
+    (told,) = desk.of(AttemptEnded)
+    assert (told.attempt.outcome, told.attempt.reason, told.retry_at) == (outcome, Reason.AGENT_FAILED, None)
+    assert told.attempt.detail == "ZeroDivisionError", "its words may hold anything"
+    assert desk.outcomes == ([] if after_dot else [Outcome.UNSENT])
