@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -21,6 +21,26 @@ COMMANDS: Final = {
 """The commands: where each is, and what it does in one line, so that help needs none of them."""
 
 
+def _logging_options() -> list[click.Parameter]:
+    """`-v` and `--log-format` once more, for after a command: there too people write them."""
+
+    def set_up(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
+        if value and ctx.parent:
+            from mailprobe.cli import logs
+
+            given = ctx.parent.params
+            given[str(parameter.name)] = value
+            logs.set_up(verbose=bool(given.get("verbose")), as_json=given.get("log_format") == "json")
+
+    def option(*names: str, **more: Any) -> click.Option:
+        return click.Option(names, expose_value=False, callback=set_up, **more)
+
+    return [
+        option("-v", "--verbose", is_flag=True, help="Log every step (level DEBUG)."),
+        option("--log-format", type=click.Choice(["text", "json"])),
+    ]
+
+
 class LazyGroup(click.Group):
     """A group whose commands are known by name and imported when called."""
 
@@ -32,6 +52,8 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        if not any(parameter.name == "log_format" for parameter in command.params):
+            command.params += _logging_options()
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +48,32 @@ def check(file: Path, connect: bool) -> None:
     if connect:
         from mailprobe.cli.connecting import connect_all
 
-        sys.exit(0 if connect_all(configuration.plan, click.echo) else 1)
+        waiting = Waiting(sys.stderr is not None and sys.stderr.isatty())
+        sys.exit(0 if connect_all(configuration.plan, waiting.echo, waiting) else 1)
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A line on stderr that says how many servers have answered; none where stderr is no terminal."""
+
+    shown: bool
+    _text: str = ""
+
+    def __call__(self, ended: int, wanted: int) -> None:
+        """Shows how far it is."""
+        self._draw(f"{ended} of {wanted} servers" if ended < wanted else "")
+
+    def echo(self, text: str) -> None:
+        """Prints a text on stdout, above the line."""
+        line = self._text
+        self._draw("")
+        click.echo(text)
+        self._draw(line)
+
+    def _draw(self, text: str) -> None:
+        if self.shown:
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+            self._text = text
 
 
 def summary(configuration: Configuration) -> list[str]:

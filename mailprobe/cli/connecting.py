@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from mailprobe.cli.loops import runner
 from mailprobe.clock import Clock, SystemClock
-from mailprobe.errors import ProbeFailure, Reason, plain_text
+from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
 from mailprobe.imap import Session, folders
 from mailprobe.model import Attempt, Peer, SenderKind, TlsFacts
 from mailprobe.net.resolve import Resolver
@@ -20,10 +20,18 @@ from mailprobe.smtp.check import check_sender, offered
 
 AT_ONCE: Final = 20
 """Connections at once: a configuration of a thousand servers is no flood."""
+WITHIN: Final = 10.0
+"""Seconds for a server: whoever asks sits at a prompt, whatever the agent may wait for."""
+STEP: Final = 8.0
+"""Seconds for one step, so that a server that falls silent is said with the step where it did."""
 WIDTH: Final = 80
 _LABEL: Final = 14
+_SECURING: Final = (Stage.STARTTLS, Stage.TLS, Stage.EHLO)
+"""Where an attempt that failed had heard what is offered in the clear alone."""
 
 Facts = list[tuple[str, str]]
+Progress = Callable[[int, int], object]
+"""Told of how many servers, out of how many, have answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,43 +56,56 @@ class Report:
             )
 
 
-def connect_all(plan: Plan, echo: Callable[[str], object]) -> bool:
+def connect_all(plan: Plan, echo: Callable[[str], object], progress: Progress) -> bool:
     """Prints what every sender and mailbox of the plan says, in the plan's order; False if one failed."""
     with runner() as loop:
-        return loop.run(_connect_all(plan, echo))
+        return loop.run(_connect_all(plan, echo, progress))
 
 
-async def _connect_all(plan: Plan, echo: Callable[[str], object]) -> bool:
+async def _connect_all(plan: Plan, echo: Callable[[str], object], progress: Progress) -> bool:
     room, good = asyncio.Semaphore(AT_ONCE), True
+    wanted = list(_reports(plan, SystemClock()))
+    ended = 0
 
-    async def in_turn(report: Awaitable[Report]) -> Report:
+    async def in_turn(title: str, report: Awaitable[Report]) -> Report:
+        nonlocal ended
         async with room:
-            return await report
+            try:
+                async with asyncio.timeout(WITHIN):
+                    return await report
+            except TimeoutError:
+                return Report(title, [("failed", f"not done within {WITHIN:g} s")], good=False)
+            finally:
+                ended += 1
+                progress(ended, len(wanted))
 
+    progress(0, len(wanted))
     async with asyncio.TaskGroup() as group:
-        for task in [group.create_task(in_turn(report)) for report in _reports(plan, SystemClock())]:
+        for task in [group.create_task(in_turn(*each)) for each in wanted]:
             report = await task
             good = good and report.good
             echo(f"\n{report}")
     return good
 
 
-def _reports(plan: Plan, clock: Clock) -> Iterator[Awaitable[Report]]:
+def _reports(plan: Plan, clock: Clock) -> Iterator[tuple[str, Awaitable[Report]]]:
     for sender in plan.senders.values():
         routes = [route for route in plan.routes.values() if route.sender.name == sender.name]
-        timeout = max(route.timeout for route in routes)
+        timeout = min(STEP, max(route.timeout for route in routes))
         # one conversation is enough for a submission service; the MX are those of each domain
         domains = {route.mailbox.address.rpartition("@")[2]: route.mailbox.address for route in routes}
         for address in domains.values() if sender.kind is SenderKind.MX else [routes[0].mailbox.address]:
-            yield _of_sender(sender, address, timeout, clock)
+            where = f"MX of {address.rpartition('@')[2]}" if sender.kind is SenderKind.MX else str(sender.endpoint)
+            title = f"sender {sender.name}, {where}"
+            yield title, _of_sender(title, sender, address, timeout, clock)
     for mailbox in plan.mailboxes.values():
-        yield _of_mailbox(mailbox, clock)
+        title = f"mailbox {mailbox.name}, {mailbox.endpoint}"
+        yield title, _of_mailbox(title, replace(mailbox, timeout=min(STEP, mailbox.timeout)), clock)
 
 
-async def _of_sender(sender: Sender, recipient: str, timeout: float, clock: Clock) -> Report:
+async def _of_sender(title: str, sender: Sender, recipient: str, timeout: float, clock: Clock) -> Report:
     resolver = Resolver(sender.resolver)
     attempt = await check_sender(sender, recipient, timeout=timeout, clock=clock, resolver=resolver)
-    where = f"MX of {recipient.rpartition('@')[2]}" if sender.kind is SenderKind.MX else str(sender.endpoint)
     facts: Facts = []
     if attempt.peer:
         facts.append(("address", _peer(attempt.peer)))
@@ -97,10 +118,10 @@ async def _of_sender(sender: Sender, recipient: str, timeout: float, clock: Cloc
         facts.append(("failed", _failed(attempt.stage, attempt.reason, attempt.detail)))
     elif sender.login:
         facts.append(("logged in", f"as {sender.login.username}"))
-    return Report(f"sender {sender.name}, {where}", facts, attempt.reason is None)
+    return Report(title, facts, attempt.reason is None)
 
 
-async def _of_mailbox(mailbox: Mailbox, clock: Clock) -> Report:
+async def _of_mailbox(title: str, mailbox: Mailbox, clock: Clock) -> Report:
     facts: Facts = []
     good = True
     try:
@@ -118,7 +139,7 @@ async def _of_mailbox(mailbox: Mailbox, clock: Clock) -> Report:
     except ProbeFailure as failure:
         good = False
         facts.append(("failed", _failed(failure.stage, failure.reason, failure.detail)))
-    return Report(f"mailbox {mailbox.name}, {mailbox.endpoint}", facts, good)
+    return Report(title, facts, good)
 
 
 def _peer(peer: Peer) -> str:
@@ -140,10 +161,13 @@ def _smtp_offers(attempt: Attempt) -> Facts:
     offers = offered(attempt)
     if not offers:
         return []
+    if attempt.reason and attempt.stage in _SECURING:
+        return [("before tls", ", ".join(offers))]  # with TLS it may offer other things, and a log-in above all
     mechanisms = [line[5:] for line in offers if line.upper().startswith(("AUTH ", "AUTH="))]
     others = [line for line in offers if not line.upper().startswith(("AUTH ", "AUTH="))]
     return [("offers", ", ".join(others)), ("auth", " ".join(dict.fromkeys(" ".join(mechanisms).split())) or "none")]
 
 
-def _failed(stage: object, reason: Reason, detail: str) -> str:
-    return f"{stage}: {reason}" + (f": {detail}" if detail else "")
+def _failed(stage: Stage | None, reason: Reason, detail: str) -> str:
+    words = reason if reason.startswith(f"{stage}_") else f"{stage}: {reason}"
+    return words + (f": {detail}" if detail else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,6 +18,8 @@ from mailprobe.plan import Endpoint, Family, Limits, Login, Mailbox, SecretRefer
 _T = TypeVar("_T")
 
 PORTS: Final = {"smtp": 587, "smtps": 465, "mx": 25, "imap": 143, "imaps": 993}
+_BARE: Final = re.compile(r"([\w.%+-]{1,100}@)?[a-zA-Z0-9.-]{1,253}(:[0-9]{1,5})?")
+"""What lacks nothing but a scheme."""
 _OPTIONS: Final = frozenset({"tls", "verify", "server_name", "ehlo", "source", "family"})
 _TLS: Final = {
     "smtp": {mode.value: mode for mode in (TlsMode.STARTTLS, TlsMode.PLAINTEXT, TlsMode.IMPLICIT)},
@@ -77,6 +80,9 @@ def _split(option: str, url: str, schemes: tuple[str, ...]) -> tuple[SplitResult
         _ = parts.port
     except ValueError:  # whose text repeats the URL
         raise ConfigurationError(f"{option}: not a URL; write {schemes[0]}://user@host:port") from None
+    if "://" not in url:
+        example = f"{schemes[0]}://{url}" if _BARE.fullmatch(url) else f"{schemes[0]}://user@host:port"
+        raise ConfigurationError(f"{option}: a URL is wanted: write {example}")
     if parts.scheme not in schemes:
         raise ConfigurationError(f"{option}: {parts.scheme or 'no scheme'} is not known here; begin with {wanted}")
     if parts.path.strip("/") or parts.fragment:

@@ -107,6 +107,7 @@ def _attempt_ended(event: AttemptEnded) -> None:
     if attempt.outcome is AttemptOutcome.ACCEPTED:
         return
     said = attempt.last_reply
+    reply = str(said.reply) if said else None
     _say(
         logging.DEBUG,
         "attempt ended",
@@ -115,14 +116,15 @@ def _attempt_ended(event: AttemptEnded) -> None:
         number=attempt.number,
         outcome=attempt.outcome,
         stage=attempt.stage,
-        reason=attempt.reason,
-        reply=str(said.reply) if said else None,
-        detail=attempt.detail or None,
+        reason=_unless(attempt.outcome, attempt.reason),
+        reply=reply,
+        detail=_unless(reply, attempt.detail),
     )
 
 
 def _judged(event: Judged) -> None:
     verdict = event.verdict
+    reply = str(verdict.reply.reply) if verdict.reply else None
     quiet = verdict.outcome in _QUIET and not verdict.retried
     _say(
         logging.DEBUG if quiet else logging.INFO,
@@ -131,11 +133,11 @@ def _judged(event: Judged) -> None:
         canary=verdict.canary.id,
         outcome=verdict.outcome,
         stage=verdict.stage,
-        reason=verdict.reason,
+        reason=_unless(verdict.outcome, verdict.reason),
         attempts=verdict.attempts,
         transit_seconds=_rounded(verdict.transit_seconds),
-        reply=str(verdict.reply.reply) if verdict.reply else None,
-        detail=verdict.detail or None,
+        reply=reply,
+        detail=_unless(reply, verdict.detail),
     )
 
 
@@ -191,6 +193,11 @@ def _incident(level: int, what: str, incident: Incident) -> None:
 
 def _cause(cause: Cause) -> dict[str, object]:
     return {"stage": cause.stage, "code": cause.code, "enhanced_code": cause.enhanced_code, "reason": cause.reason}
+
+
+def _unless(said: str | None, text: str | None) -> str | None:
+    """The text, unless the same is said already."""
+    return text if text and text != said else None
 
 
 def _say(level: int, what: str, **facts: object) -> None:

@@ -12,6 +12,8 @@ from support.loops import both_loops
 from support.smtp_attempts import LOGIN, PASSWORD, certificates, sender_to, with_endpoint
 from support.smtp_script import SmtpScript, Wire, then
 
+from mailprobe.cli import connecting
+from mailprobe.cli.check import Waiting
 from mailprobe.cli.connecting import _connect_all
 from mailprobe.model import SenderKind, TlsMode
 from mailprobe.plan import Endpoint, Mailbox, Plan, Route, Sender
@@ -36,7 +38,7 @@ def plan(*pairs: tuple[Sender, Mailbox], timeout: float = 2.0) -> Plan:
 
 async def connected(a_plan: Plan) -> tuple[bool, str]:
     said: list[str] = []
-    good = await _connect_all(a_plan, said.append)
+    good = await _connect_all(a_plan, said.append, lambda ended, wanted: None)
     text = "\n".join(said)
     assert PASSWORD not in text
     assert "hunter2" not in text
@@ -77,8 +79,8 @@ async def test_one_wrong_password_is_one_failed_login() -> None:
         good, text = await connected(plan((sender_to(smtp, login=LOGIN), mailbox_at(imap.port))))
     assert not good
     assert text.count(": FAILED\n") == 2
-    assert "  failed      auth: auth_rejected: 535 5.7.8 wrong" in text
-    assert text.count("auth: auth_rejected") == 2
+    assert "  failed      auth_rejected: 535 5.7.8 wrong" in text
+    assert text.count("failed      auth_rejected") == 2
     assert sum(line.upper().startswith(b"AUTH") for line in smtp.lines) == 1
     assert sum(command in ("login", "authenticate") for command in imap.commands()) == 1
 
@@ -131,3 +133,52 @@ async def test_an_mx_sender_asks_each_domain_once() -> None:
     ]
     assert text.count("failed      resolve: dns_") == 2
     assert text.count(": good\n") == 3
+
+
+async def test_what_is_offered_without_tls_is_not_what_the_server_offers() -> None:
+    """Postfix and Exim offer AUTH under TLS alone: `auth none` would send people looking in the wrong place."""
+    imap = ImapServer()
+    async with SmtpScript(tls=certificates().expired) as smtp, imap.running():
+        sender = with_endpoint(sender_to(smtp, TlsMode.STARTTLS, LOGIN), server_name="localhost")
+        good, text = await connected(plan((sender, mailbox_at(imap.port))))
+    assert not good
+    of_sender = text.partition("\nmailbox")[0]
+    assert "  failed      tls: certificate_expired" in of_sender
+    assert "  before tls  PIPELINING" in of_sender
+    assert "\n  offers " not in of_sender
+    assert "\n  auth " not in of_sender
+
+
+async def test_no_server_is_waited_for_longer_than_a_person_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "WITHIN", 0.3)
+    asked = asyncio.Event()
+
+    async def silent(wire: Wire) -> None:
+        asked.set()
+        await asyncio.sleep(30)
+
+    imap = ImapServer()
+    told: list[tuple[int, int]] = []
+    said: list[str] = []
+    async with SmtpScript(greeting=then(silent)) as smtp, imap.running():
+        a_plan = plan((sender_to(smtp), mailbox_at(imap.port)), timeout=20.0)
+        good = await _connect_all(a_plan, said.append, lambda ended, wanted: told.append((ended, wanted)))
+    assert asked.is_set()
+    assert not good
+    assert f"sender script, 127.0.0.1:{smtp.port}: FAILED\n  failed      not done within 0.3 s" in said[0]
+    assert ": good\n" in said[1]
+    assert told == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_the_line_while_one_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting = Waiting(shown=True)
+    waiting(0, 2)
+    waiting.echo("first")
+    waiting(2, 2)
+    said = capsys.readouterr()
+    assert said.out == "first\n"
+    assert said.err.split("\r") == ["", "0 of 2 servers", "", "0 of 2 servers", ""]
+    nobody = Waiting(shown=False)
+    nobody(0, 2)
+    nobody.echo("second")
+    assert capsys.readouterr() == ("second\n", "")

@@ -267,7 +267,7 @@ async def test_replies_of_an_imap_server_that_are_not_utf8() -> None:
         ([], ("give -c FILE, or --smtp, --imap and --to", "missing: --smtp, --imap, --to")),
         (["home"], ("home: a route is of a configuration file: give -c FILE",)),
         (["--format=xml"], ("'xml' is not one of 'text', 'json', 'nagios'",)),
-        (["--timeout=3"], ("--timeout", "write a whole number and a unit, such as 250ms, 90s")),
+        (["--timeout=3x"], ("--timeout", "write a whole number and a unit, such as 250ms, 90s")),
         (["--timeout=0s"], ("--timeout", "more than nothing")),
         (["--smtp-password=x"], ("No such option",)),
     ],

@@ -122,3 +122,31 @@ def test_no_option_makes_libraries_log_what_they_say(capsys: pytest.CaptureFixtu
     logging.getLogger("aioimaplib.aioimaplib").debug("hunter2")
     logging.getLogger("aioimaplib.aioimaplib").info("hunter2")
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["ours"]
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize(
+    ("arguments", "level", "formatter"),
+    [
+        ([], logging.INFO, logs.TextFormatter),
+        (["check", "-v"], logging.DEBUG, logs.TextFormatter),
+        (["check", "--log-format", "json"], logging.INFO, logs.JsonFormatter),
+        (["-v", "check", "--log-format=json"], logging.DEBUG, logs.JsonFormatter),
+        (["--log-format=json", "check", "-v"], logging.DEBUG, logs.JsonFormatter),
+        (["--log-format=json", "check", "--log-format=text"], logging.INFO, logs.TextFormatter),
+    ],
+)
+def test_options_of_logging_may_stand_after_the_command(
+    arguments: list[str], level: int, formatter: type[logging.Formatter]
+) -> None:
+    result = CliRunner().invoke(main, [*(arguments or ["check"]), "-c", "nothing-here.yaml"])
+    assert "nothing-here.yaml: this file does not exist" in result.stderr
+    assert logging.getLogger("mailprobe").level == level
+    assert type(logging.getLogger().handlers[-1].formatter) is formatter
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_takes_them(name: str) -> None:
+    said = CliRunner().invoke(main, [name, "--help"]).stdout
+    assert "--log-format [text|json]" in said
+    assert "--verbose" in said

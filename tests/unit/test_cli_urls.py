@@ -96,7 +96,10 @@ def test_a_file_of_authorities() -> None:
     ("url", "words"),
     [
         ("http://h", "http is not known here; begin with smtp://, smtps://, mx://"),
-        ("h.example", "no scheme is not known here"),
+        ("h.example", "write smtp://h.example"),
+        ("localhost:2587", "write smtp://localhost:2587"),
+        ("u@h.example:587", "write smtp://u@h.example:587"),
+        ("what?", "write smtp://user@host:port"),
         ("smtp://", "no host in it; write smtp://host"),
         ("smtp://h:99999", "not a URL"),
         ("smtp://[::1", "not a URL"),

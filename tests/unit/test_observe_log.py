@@ -62,7 +62,7 @@ def test_deliveries_are_for_debugging_and_failures_are_not(said: pytest.LogCaptu
         ("INFO", "verdict route=inbound canary=id1 outcome=delivered attempts=2"),
         (
             "INFO",
-            "verdict route=inbound canary=id1 outcome=rejected stage=rcpt reason=rejected attempts=1 "
+            "verdict route=inbound canary=id1 outcome=rejected stage=rcpt attempts=1 "
             'reply="550 5.1.1 no \\"user\\" here"',
         ),
     ]
@@ -144,3 +144,15 @@ def test_a_blocked_port_25_is_a_warning(said: pytest.LogCaptureFixture) -> None:
     log(Port25Changed(True, 1.0, "no answer"))
     log(Port25Changed(False, 2.0))
     assert lines(said) == [("WARNING", 'port 25 blocked detail="no answer"'), ("INFO", "port 25 open")]
+
+
+def test_nothing_is_said_twice(said: pytest.LogCaptureFixture) -> None:
+    reply = StageReply(Stage.RCPT, Reply.of(451, "4.3.2 busy"))
+    verdict = Verdict(Watch().canary(), Outcome.DEFERRED, 1.0, Stage.RCPT, Reason.DEFERRED, str(reply.reply), reply)
+    log = EventLog()
+    log(Judged(verdict))
+    log(Judged(replace(verdict, reason=Reason.TIMEOUT, detail="no answer")))
+    assert [text.partition("outcome=")[2] for _, text in lines(said)] == [
+        'deferred stage=rcpt attempts=0 reply="451 4.3.2 busy"',
+        'deferred stage=rcpt reason=timeout attempts=0 reply="451 4.3.2 busy" detail="no answer"',
+    ]
