@@ -5,7 +5,8 @@ Rules
 
 - A *story* begins when a route becomes degraded or failing, or when nobody can look because the server of its mailbox
   does not let us. It becomes an *incident* once chance cannot explain it (`RouteMemory.is_certain`), or once the
-  mailbox was blind for `BLIND_INCIDENT` seconds. A story that is over before was an odd failure and leaves no record.
+  mailbox was blind for `BLIND_INCIDENT` seconds. A story that is over before, and has been quiet for `ODD_QUIET`
+  seconds, was an odd failure and leaves no record; until then what comes is the same story.
 - What is certain late has begun early: `begin` is when the first affected canary was opened, `first_sign` when
   something was first seen of it, `detected` when the state changed. All three were before `IncidentOpened`.
 - `state` is the worst there was; `cause` is what dominated while the share affected was greatest.
@@ -32,6 +33,7 @@ from mailprobe.model import Cause, Incident, RouteState
 BLIND_INCIDENT: Final = 300.0
 QUIET_SECONDS: Final = 7200.0
 QUIET_INTERVALS: Final = 10
+ODD_QUIET: Final = 1800.0
 KEPT: Final = 200
 """Closed incidents that are remembered here; the journal has more."""
 _COUNTED_GAP: Final = (60.0, 3.0)
@@ -147,10 +149,9 @@ class Incidents:
         )
 
     def _may_open(self, story: _Story, now: Situation) -> tuple[Event, ...]:
-        if story.incident.end is not None:
+        if story.incident.end is not None and story.quiet >= max(ODD_QUIET, QUIET_INTERVALS * now.interval):
             del self._stories[now.route]
-            return ()
-        if not now.certain:
+        if story.incident.end is not None or not now.certain:
             return ()
         story.published = story.incident
         return (IncidentOpened(story.incident, now.at),)

@@ -46,6 +46,8 @@ FAILING_SHARE: Final = 8
 UNKNOWN_AFTER: Final = 3
 CERTAIN_SHARE: Final = 5
 CERTAIN_RECENT: Final = 7
+CERTAIN_RECENT_PASSED: Final = 12
+"""With those that were accepted at the second attempt, which a server may owe to greylisting now and then."""
 RECENT: Final = 60
 CERTAIN_AT_START: Final = 20
 TREND: Final = 2
@@ -64,7 +66,6 @@ class RouteMemory:
         "_marks",
         "_ok_once",
         "_recent",
-        "_recent_bad",
         "affected",
         "decided",
         "delay",
@@ -94,8 +95,7 @@ class RouteMemory:
         self._greylisting = Greylisting()
         self._bad = 0
         self._floor = -inf
-        self._recent: deque[bool] = deque(maxlen=RECENT)
-        self._recent_bad = 0
+        self._recent = _nothing_recent()
         self._ok_once = False
 
     # -- events
@@ -167,12 +167,12 @@ class RouteMemory:
             mark.passed = verdict.retried and verdict.attempts == 2
         else:
             grade, cause = Grade.AGAINST, cause_of_verdict(verdict)
-        self._remember(bool(grade) and not mark.passed)
+        self._recent.append(Grade.TROUBLE if grade and mark.passed else Grade.AGAINST if grade else Grade.GOOD)
         self._decide(mark, grade, cause, verdict.at)
 
     def troubled(self, at: float, cause: Cause) -> None:
         """Something else went wrong that mail on this route depends on."""
-        self._remember(True)
+        self._recent.append(Grade.AGAINST)
         self._decide(Mark(at), Grade.TROUBLE, cause, at)
 
     def has_late(self, now: float) -> bool:
@@ -231,7 +231,8 @@ class RouteMemory:
             self.state is RouteState.FAILING
             or _hard(self.decided) >= DEGRADED_HARD
             or _bad(self.decided[-SHARE:]) >= CERTAIN_SHARE
-            or self._recent_bad >= CERTAIN_RECENT
+            or self._recent.count(Grade.AGAINST) >= CERTAIN_RECENT
+            or RECENT - self._recent.count(Grade.GOOD) >= CERTAIN_RECENT_PASSED
         )
 
     @property
@@ -294,12 +295,6 @@ class RouteMemory:
         if len(decided) > WINDOW:
             del decided[0]
 
-    def _remember(self, bad: bool) -> None:
-        if len(self._recent) == RECENT:
-            self._recent_bad -= self._recent[0]
-        self._recent.append(bad)
-        self._recent_bad += bad
-
     def _reconsider(self) -> None:
         if not self._bad:
             self._become_ok()
@@ -326,6 +321,7 @@ class RouteMemory:
         newest = marks[-NEWEST:]
         if (
             sum(1 for mark in newest if mark.grade and not mark.passed) >= DEGRADED_NEWEST
+            or _bad(newest[-DEGRADED_NEWEST:]) == DEGRADED_NEWEST
             or _bad(marks[-SHARE:]) >= DEGRADED_SHARE
             or _hard(marks) >= DEGRADED_HARD
             or (not self._ok_once and any(mark.judged and mark.grade for mark in marks))
@@ -344,8 +340,7 @@ class RouteMemory:
     def _become_ok(self) -> None:
         if not self._ok_once:  # what was before was the beginning, and no measure of what is usual
             self._ok_once = True
-            self._recent.clear()
-            self._recent_bad = 0
+            self._recent = _nothing_recent()
         self.state = RouteState.OK
 
     @property
@@ -369,6 +364,10 @@ class RouteMemory:
 
 
 _DEFERRED: Final = Cause(reason=Reason.DEFERRED)
+
+
+def _nothing_recent() -> deque[Grade]:
+    return deque([Grade.GOOD] * RECENT, maxlen=RECENT)
 
 
 def _bad(marks: list[Mark]) -> int:

@@ -26,14 +26,15 @@ No evidence at all: skipped, unobserved, throttled, anything else that is the ag
    except where the newest canaries are refused on the way in, which is known without looking.
 6. A mailbox that is lost is normal life while it comes back. One that is refused to us by something hard (a log-in, a
    certificate, a folder) is at once one mark of trouble on each of its routes, one for each time that it is down.
-7. *Greylisting.* A canary deferred once and then accepted is affected, but counts for the share alone, not among the
-   newest 4: now and then is no alarm, many are. Where nearly all are deferred once, and few of them twice, it says
-   nothing. A route that was never ok and shows nothing but deferrals is not called failing before 20 canaries.
+7. *Greylisting.* A canary deferred once and then accepted is affected, but among the newest 4 it counts only if the
+   one beside it is affected too: now and then is no alarm, many are. Where nearly all are deferred once, and few of
+   them twice, it says nothing. A route that was never ok and shows nothing but deferrals is not called failing before
+   20 canaries.
 
 Why these numbers. A healthy route that defers one attempt in 200 has 2 affected of 4 about three times a month at one
 canary a minute: a few minutes of degraded, and rightly, but no incident. For that `RouteMemory.is_certain` asks more:
-failing, or 2 hard ones, or 5 of the last 10, or 7 of the last 60, which chance does once in twenty years. An incident
-knows its beginning, so being certain a few minutes later costs nothing (`incidents`).
+failing, or 2 hard ones, or 5 of the last 10, or 7 of the last 60 (12 with those accepted at the second attempt), which
+chance does once in years. An incident knows its beginning, so being certain some minutes later costs nothing.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def incident(route: Route) -> Incident:
         ("DD", 0),
         ("D..D....", 0),
         ("jj....", 0),
-        ("g..g..g..g....", 0),
+        ("g..g..g..gg....", 0),
         # what chance cannot explain
         ("DDDD", 1),
         ("D.DD.DD", 1),

@@ -99,6 +99,7 @@ OK, DEGRADED, FAILING, UNKNOWN = RouteState.OK, RouteState.DEGRADED, RouteState.
         ("ffffSS", OK),
         # greylisting: now and then, often, always; and no greylisting
         ("......g..g", OK),
+        ("......gg", DEGRADED),
         ("......g..g..g", DEGRADED),
         (25 * "g", OK),
         ("......r..r", DEGRADED),
