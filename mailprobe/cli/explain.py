@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
-from mailprobe.model import AttemptOutcome, Outcome, SenderKind, TlsMode, Verdict
+from mailprobe.model import Outcome, SenderKind, TlsMode, Verdict
 from mailprobe.observe.history import Record
+from mailprobe.observe.wording import acceptance, bounce_words, refusal, seconds_text, verdict_words
 from mailprobe.plan import Endpoint, Route
 
 _ADVICE: Final = {
@@ -66,33 +67,6 @@ def explain(
     return Explanation(words, plain_text(_facts(record, verdict, route, down)), _advice(verdict, route, down))
 
 
-def seconds_text(seconds: float) -> str:
-    """A duration for people: `0.3 ms`, `214 ms`, `1.25 s`, `4 min 10 s`."""
-    if seconds < 0.0995:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.0f} ms"
-    if seconds < 99.95:
-        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
-
-
-def verdict_words(verdict: Verdict) -> str:
-    """The verdict in a few words."""
-    words = str(verdict.outcome)
-    if verdict.delivery_seconds is not None:
-        words += f" in {seconds_text(verdict.delivery_seconds)}"
-    if verdict.outcome is Outcome.JUNKED and verdict.sighting:
-        words += f", in folder {verdict.sighting.folder}"
-    if verdict.stage:
-        words += f" at {verdict.stage}"
-    if verdict.attempts > 1:
-        words += f", after {verdict.attempts} attempts"
-    if verdict.reason and verdict.reason != verdict.outcome.value:
-        words += f": {verdict.reason}"
-    return words
-
-
 def place(name: str, endpoint: Endpoint) -> str:
     """A sender or mailbox: its name, and host and port where the name does not say them."""
     where = str(endpoint) if endpoint.host else f"MX, port {endpoint.port}"
@@ -111,9 +85,9 @@ def _facts(record: Record, verdict: Verdict, route: Route, down: ProbeFailure | 
         case Outcome.DEFERRED | Outcome.REJECTED | Outcome.UNSENT:
             return _said(record, verdict, route)
         case Outcome.OVERDUE:
-            return f"{_accepted(record)} not in {_folders(route)} of {mailbox} after {seconds_text(route.deadline)}"
+            return f"{acceptance(record)} not in {_folders(route)} of {mailbox} after {seconds_text(route.deadline)}"
         case Outcome.BOUNCED:
-            return _bounce(record, verdict)
+            return bounce_words(record, verdict)
         case Outcome.UNOBSERVED if down:
             return f"{mailbox}: {_without(route.mailbox.endpoint, down.detail) or down.reason}"
         case Outcome.UNOBSERVED:
@@ -122,7 +96,7 @@ def _facts(record: Record, verdict: Verdict, route: Route, down: ProbeFailure | 
 
 
 def _said(record: Record, verdict: Verdict, route: Route) -> str:
-    """The server of the last attempt, and what it said at the stage that failed: an earlier reply was a good one."""
+    """The server of the last attempt, and what it said if that was a refusal."""
     peer = record.attempts[-1].peer if record.attempts else None
     endpoint = route.sender.endpoint
     server = "SMTP server"
@@ -133,31 +107,17 @@ def _said(record: Record, verdict: Verdict, route: Route) -> str:
         server += f" {endpoint}"
     else:
         server = f"MX of {route.mailbox.address.rpartition('@')[2]}"
-    if verdict.reply and verdict.reply.stage == verdict.stage:
-        return f"{server}: {verdict.reply.reply}"
+    if reply := refusal(verdict):
+        return f"{server}: {reply}"
     detail = _without(endpoint, verdict.detail)
     if peer:
         detail = detail.removeprefix(f"{_socket(peer.address, peer.port)}: ")
     return f"{server}: {detail}" if detail else server
 
 
-def _accepted(record: Record) -> str:
-    last = record.attempts[-1] if record.attempts else None
-    if last is None or last.outcome is not AttemptOutcome.ACCEPTED:
-        return "perhaps accepted (the connection was lost before the reply);"
-    return f"accepted, queued as {last.queue_id};" if last.queue_id else "accepted;"
-
-
 def _folders(route: Route) -> str:
     junk = {None: "", "auto": " or junk"}.get(route.mailbox.junk, f" or {route.mailbox.junk}")
     return f"{route.mailbox.inbox}{junk}"
-
-
-def _bounce(record: Record, verdict: Verdict) -> str:
-    bounce = record.bounce or verdict.bounce
-    if bounce is None:
-        return verdict.detail
-    return f"{bounce.reporting_mta or 'a mail server'} sent it back: {bounce.status} {bounce.diagnostic}"
 
 
 def _advice(verdict: Verdict, route: Route, down: ProbeFailure | None) -> str:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from mailprobe.cli import verdicts, waterfall
-from mailprobe.cli.explain import Explanation, explain, place, seconds_text, verdict_words
+from mailprobe.cli.explain import Explanation, explain, place
 from mailprobe.cli.verdicts import Status
 from mailprobe.cli.waterfall import Line, Paper
 from mailprobe.clock import Clock
@@ -30,6 +30,7 @@ from mailprobe.events import (
 )
 from mailprobe.model import Canary, Outcome, StageTime
 from mailprobe.observe.history import Record
+from mailprobe.observe.wording import seconds_text, verdict_words
 from mailprobe.plan import Plan
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from mailprobe.cli.explain import Explanation, place, seconds_text
+from mailprobe.cli.explain import Explanation, place
 from mailprobe.errors import Stage, plain_text
 from mailprobe.model import Attempt, AttemptOutcome, Outcome, StageTime, Verdict
 from mailprobe.observe.history import Record
+from mailprobe.observe.wording import seconds_text
 from mailprobe.plan import Route
 
 WIDTH: Final = 80

@@ -18,6 +18,7 @@ from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
 from mailprobe.web import pages
 from mailprobe.web.accept import accepts_gzip, prefers_openmetrics
+from mailprobe.web.canary_page import canary_page
 
 Reload = Callable[[], Awaitable[tuple[str, ...]]]
 """Reads the configuration again; answers the problems, none if it is in use."""
@@ -106,7 +107,7 @@ class Handlers:
 
     async def canary(self, request: web.Request) -> web.Response:
         """One canary whole."""
-        return _html(pages.canary_page(self._clock, self._record(request)))
+        return _html(canary_page(self._clock, self._record(request)))
 
     async def api_routes(self, request: web.Request) -> web.StreamResponse:
         """All routes with their state and last canary."""

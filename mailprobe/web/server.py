@@ -18,7 +18,7 @@ from mailprobe.observe.metrics import Metrics
 from mailprobe.observe.states import States
 from mailprobe.web.access import Gate, TooManyLogins
 from mailprobe.web.handlers import Handlers, Ready, Reload
-from mailprobe.web.pages import STYLE_SOURCE
+from mailprobe.web.html import STYLE_SOURCE
 from mailprobe.web.probe import Probe, ProbeEndpoint
 from mailprobe.web.settings import Settings
 

@@ -8,12 +8,13 @@ import pytest
 from support.observing import Watch, an_attempt
 
 from mailprobe.cli import waterfall
-from mailprobe.cli.explain import explain, place, seconds_text
+from mailprobe.cli.explain import explain, place
 from mailprobe.cli.waterfall import Paper
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.events import AttemptEnded
 from mailprobe.model import AttemptOutcome, Outcome, SenderKind, StageReply, StageTime, TlsMode
 from mailprobe.observe.history import Record
+from mailprobe.observe.wording import seconds_text
 from mailprobe.plan import Endpoint, Login, Mailbox, Route, SecretReference, Sender
 
 LOGIN = Login("u", SecretReference(env="X"))
