@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
-from textwrap import shorten
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Final
 
 import click
@@ -33,7 +35,10 @@ from mailprobe.lab.player import Truth
 from mailprobe.model import Cause, RouteState
 
 SPEED: Final = 60.0
-_WIDTH: Final = 58
+_WIDEST: Final = 120
+"""Columns used of a wide terminal; 80 where there is none, or as many as COLUMNS says."""
+_TIME: Final = 10
+_NAME: Final = 24
 _BETWEEN: Final = 0.1
 _VENDOR: Final = "the vendor's first word"
 
@@ -126,7 +131,8 @@ def _said(word: Word) -> str:
         case SignSeen(route, _, _, cause):
             return f"{route}: a sign, {_cause(cause)}"
         case RouteStateChanged(route, _, state, _, cause, share):
-            why = f", {share:.0%} of late {_cause(cause)}" if state in (RouteState.DEGRADED, RouteState.FAILING) else ""
+            bad = state in (RouteState.DEGRADED, RouteState.FAILING)
+            why = f", {100 * share:.0f} % of the last canaries: {_cause(cause)}" if bad else ""
             return f"{route}: {state.value.upper()}{why}"
         case MailboxDown(mailbox, _, failure):
             return f"mailbox {mailbox}: {failure.stage} {failure.reason} (told once)"
@@ -144,7 +150,7 @@ def _said(word: Word) -> str:
 
 def _cause(cause: Cause) -> str:
     code = " ".join(str(part) for part in (cause.code, cause.enhanced_code) if part is not None)
-    return " ".join(part for part in (cause.stage or "", code or cause.reason or "") if part)
+    return " at ".join(part for part in (code or cause.reason or "", cause.stage or "") if part)
 
 
 def _facts(outage: Outage) -> Iterator[tuple[float, str]]:
@@ -164,7 +170,7 @@ def _words(effect: Effect) -> str:
     share = f"{effect.fraction:4.0%}"
     per = f" of each {effect.per}" if effect.per not in ("attempt", "message") else ""
     only = f" ({effect.only} only)" if effect.only else ""
-    return f"{share}{per} {_short(str(effect))}{only}"
+    return f"{share}{per} {effect}{only}"
 
 
 def _assumed(phase: Phase) -> str:
@@ -174,49 +180,81 @@ def _assumed(phase: Phase) -> str:
 def _head(outage: Outage, settings: Settings) -> Iterator[str]:
     begun = datetime.fromtimestamp(outage.zero_wall, UTC)
     minutes = (outage.played + settings.lead_in) / settings.speed / MINUTE
-    yield f"{outage.id}: {outage.title}"
+    yield from wrap(f"{outage.id}: {outage.title}", _columns())
     yield f"from {begun:%Y-%m-%d %H:%M} UTC, at {settings.speed:g} times its speed: about {minutes:.1f} minutes"
     yield f"one canary every {settings.interval:g} s; time-outs of {settings.timeout * settings.speed:g} s"
     yield ""
-    yield f"{'h:mm:ss':>10}  {'what happens':<{_WIDTH}}  what mailprobe knows"
+    yield from _row("h:mm:ss", "what happens", "what mailprobe knows")
 
 
 def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
-    sign = findings.first_sign
+    sign, acknowledged = findings.first_sign, findings.outage.acknowledged
+    noted: list[tuple[str, float | None, str]] = [
+        ("first sign", sign[0] if sign else None, _cause(sign[1]) if sign else ""),
+        ("degraded", findings.degraded, ""),
+        ("incident opened", findings.opened, ""),
+        ("failing", findings.failing, ""),
+    ]
     yield ""
-    yield from _fact("first canary affected", findings.first_affected)
-    yield from _fact("first sign", sign[0] if sign else None, _cause(sign[1]) if sign else "")
-    yield from _fact("degraded", findings.degraded)
-    yield from _fact("failing", findings.failing)
-    yield from _fact("recovering", findings.recovering)
-    yield from _fact("recovered", findings.recovered)
-    acknowledged = findings.outage.acknowledged
+    yield from _fact("first canary affected", _when(findings.first_affected))
+    for name, at, what in noted:
+        yield from _fact(name, _when(at), _beside(at, acknowledged.seconds), what)
+    yield from _fact("recovering", _when(findings.recovering))
+    yield from _fact("recovered", _when(findings.recovered))
     if acknowledged.seconds is None:
-        yield f"{_VENDOR:>24}  at an hour that is not known"
+        yield from _fact(_VENDOR, "at an hour that is not known")
     else:
-        yield from _fact(_VENDOR, acknowledged.seconds, _short(acknowledged.where))
-    if findings.lead is not None:
-        yield f"{'mailprobe knew':>24}  {_clock(abs(findings.lead))} {'earlier' if findings.lead >= 0 else 'later'}"
-    canaries = ", ".join(f"{count} {outcome}" for outcome, count in sorted(findings.canaries.items()))
-    yield f"{'canaries':>24}  {canaries}"
+        yield from _fact(_VENDOR, _when(acknowledged.seconds), acknowledged.where)
+        if findings.known is not None:
+            yield from _fact("mailprobe knew", _beside(findings.known, acknowledged.seconds))
+    yield from _fact(
+        "canaries", ", ".join(f"{count} {outcome}" for outcome, count in sorted(findings.canaries.items()))
+    )
     for incident in findings.incidents:
         end = _clock(incident.end) if incident.end is not None else "open"
         what = f"{incident.state}: {_cause(incident.cause)}"
-        yield f"{'incident':>24}  {incident.route} {_clock(incident.begin)} - {end}, {what}"
+        yield from _fact("incident", f"{incident.route} {_clock(incident.begin)} - {end}, {what}")
     for effect, count in truth.counts.most_common():
-        yield f"{'struck':>24}  {count} times {_words(effect).strip()}"
+        yield from _fact("struck", f"{count} times {_words(effect).strip()}")
 
 
-def _short(text: str) -> str:
-    return shorten(text, _WIDTH, placeholder=" ...")
+def _when(seconds: float | None) -> str:
+    return "never" if seconds is None else _clock(seconds)
 
 
-def _fact(name: str, seconds: float | None, more: str = "") -> Iterator[str]:
-    yield f"{name:>24}  {'never' if seconds is None else _clock(seconds)}" + (f"  {more}" if more else "")
+def _beside(at: float | None, vendor: float | None) -> str:
+    """How long before the vendor's word something was known."""
+    if at is None or vendor is None:
+        return ""
+    return f"{_clock(abs(vendor - at))} {'before' if at <= vendor else 'after'} {_VENDOR}"
+
+
+def _fact(name: str, *parts: str) -> Iterator[str]:
+    text = "  ".join(part for part in parts if part)
+    hanging = " " * (_NAME + 2)
+    lines = wrap(text, _columns(), initial_indent=f"{name:>{_NAME}}  ", subsequent_indent=hanging)
+    return iter(lines)
 
 
 def _line(at: float, truth: str, known: str) -> None:
-    _say([f"{_clock(at):>10}  {truth:<{_WIDTH}}  {known}".rstrip()])
+    _say(_row(_clock(at), truth, known))
+
+
+def _row(time: str, truth: str, known: str) -> Iterator[str]:
+    """A line of the time line: in two columns, on as many lines as they need."""
+    left = (_columns() - _TIME - 4) * 2 // 5
+    right = _columns() - _TIME - 4 - left
+    indent = " " * (len(truth) - len(truth.lstrip()))
+    cells = (
+        wrap(truth.strip(), left, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False),
+        wrap(known, right, subsequent_indent="  ", break_on_hyphens=False),
+    )
+    for number, (fact, knowledge) in enumerate(zip_longest(*cells, fillvalue="")):
+        yield f"{'' if number else time:>{_TIME}}  {fact:<{left}}  {knowledge}".rstrip()
+
+
+def _columns() -> int:
+    return max(60, min(shutil.get_terminal_size().columns, _WIDEST))
 
 
 def _say(lines: Iterator[str] | list[str]) -> None:

@@ -61,6 +61,11 @@ class Knowledge:
         signs += [(change.at, change.cause) for change in self.changes if change.state is not RouteState.OK]
         return min((sign for sign in signs if sign[0] >= since), key=lambda sign: sign[0], default=None)
 
+    def first_incident(self, since: float) -> float | None:
+        """When the agent first spoke of an incident; from an instant on."""
+        opened = (word.at for word in self.words if isinstance(word, IncidentOpened))
+        return min((at for at in opened if at >= since), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -72,6 +77,7 @@ class Findings:
     first_affected: float | None
     first_sign: tuple[float, Cause] | None
     degraded: float | None
+    opened: float | None
     failing: float | None
     recovering: float | None
     recovered: float | None
@@ -92,6 +98,7 @@ class Findings:
             first_affected=struck,
             first_sign=None if struck is None else knowledge.first_sign(struck),
             degraded=_first(since, RouteState.DEGRADED),
+            opened=None if struck is None else knowledge.first_incident(struck),
             failing=_first(since, RouteState.FAILING),
             recovering=_left_failing(since),
             recovered=_recovered(since, incidents),
@@ -107,6 +114,11 @@ class Findings:
         return struck is not None and any(
             change.at >= struck and change.state is not RouteState.OK for change in self.changes
         )
+
+    @property
+    def known(self) -> float | None:
+        """When the agent first said that a route was degraded or failing: what somebody is alarmed by."""
+        return min((at for at in (self.degraded, self.failing) if at is not None), default=None)
 
     @property
     def lead(self) -> float | None:

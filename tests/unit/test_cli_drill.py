@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mailprobe.cli.drill import _summary, drill
+from mailprobe.cli.drill import _head, _row, _said, _summary, drill
 from mailprobe.cli.drill_findings import Findings, Knowledge
 from mailprobe.cli.drilling import Cast, Settings
 from mailprobe.errors import Reason, Stage
@@ -127,6 +127,37 @@ def test_the_summary_of_a_vendor_whose_hour_is_not_known() -> None:
     assert "mailprobe knew" not in said
 
 
+def test_the_summary_says_of_each_thing_known_how_long_before_the_vendor() -> None:
+    said = list(_summary(findings(*COURSE), Truth()))
+    text = " ".join(" ".join(said).split())
+    before = "before the vendor's first word"
+    assert f"first sign 0:00:20 0:36:40 {before} 451 4.3.2 at rcpt" in text
+    assert f"degraded 0:01:40 0:35:20 {before}" in text
+    assert f"incident opened 0:02:50 0:34:10 {before}" in text
+    assert f"failing 0:02:40 0:34:20 {before}" in text
+    assert f"mailprobe knew 0:35:20 {before}" in text, "the change of state, not the first sign"
+
+
+def test_failing_at_once_is_known_as_well() -> None:
+    assert findings(changed(100, OK, FAILING), changed(200, FAILING, DEGRADED)).known == 100
+
+
+def test_a_change_of_state_in_words() -> None:
+    assert _said(changed(100, OK, DEGRADED)) == "inbound: DEGRADED, 50 % of the last canaries: 451 4.3.2 at rcpt"
+    assert _said(changed(100, DEGRADED, OK)) == "inbound: OK"
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("80", 80), ("100", 100), ("300", 120)])
+def test_no_line_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: str, widest: int) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    truth = "  100% of each connection rcpt reply 451 4.3.2 Temporary server error. Please try again later (some only)"
+    lines = list(_row("0:00:10", truth, _said(changed(100, OK, DEGRADED))))
+    lines += [*_summary(findings(*COURSE), Truth()), *_head(OUTAGE, Settings(60))]
+    assert widest - 20 < max(len(line) for line in lines) <= widest
+    row = "".join("".join(lines[:5]).split())
+    assert "Temporaryservererror" in row or "Please" in row
+
+
 def test_the_vendor_may_be_first() -> None:
     early = replace(OUTAGE, acknowledged=replace(OUTAGE.acknowledged, seconds=0.0))
     assert findings(*COURSE, outage=early).lead == -20
@@ -195,13 +226,14 @@ def test_a_short_outage_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_time_line(tmp_path: Path) -> None:
+def test_the_time_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
     result = play(tmp_path, REFUSED)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    truth = [line for line in lines if "FULL" in line or "THE VENDOR'S FIRST WORD" in line or "passed over" in line]
+    truth = [line for line in lines if "FULL" in line or "THE VENDOR'S FIRST WORD" in line or "(nothing new" in line]
     assert [line.split()[0] for line in truth] == ["0:00:00", "0:05:00", "0:20:00"]
-    assert any("a sign, rcpt 550 5.1.1" in line for line in lines)
+    assert any("a sign, 550 5.1.1 at rcpt" in line for line in lines)
     assert any("the vendor's first word  0:05:00" in line for line in lines)
 
 
