@@ -34,7 +34,9 @@ svg{display:block;width:12rem;height:1.3em}rect{fill:var(--bar)}
 .unknown,.unobserved,.skipped,.dim{color:var(--dim)}
 @media(max-width:60rem){.wide{display:none}}
 @media(max-width:40rem){body{margin:.75rem auto;padding:0 .6rem;font-size:14px}th,td{padding-right:.5rem}
-.medium{display:none}svg{width:4rem}table.facts th{white-space:normal}pre{padding:.4rem}}
+.medium{display:none}.list tr{display:grid;grid-template-columns:minmax(0,1fr) 5.5rem 6rem;
+grid-auto-flow:dense;border-bottom:1px solid var(--line)}.list :is(th,td){border:0}.list .long{grid-column:1/-1}
+.list .long:empty{display:none}svg{width:4rem}table.facts th{white-space:normal}pre{padding:.4rem}}
 """
 STYLE_SOURCE: Final = "'sha256-" + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode() + "'"
 """What a Content-Security-Policy must allow for these pages."""
@@ -57,12 +59,16 @@ def page(title: str, *parts: str, refresh: int | None = None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table. A name in `head` may be followed by classes of its column, `Delay|number wide`: what is `wide` or
-    `medium` goes first where there is little room."""
+    """A table. A name in `head` may be followed by classes of its column: `Delay|number wide`.
+
+    Where there is little room, columns that are `wide` go, then those that are `medium`; then what is `long` gets a
+    line of its own, below the three columns that may be left.
+    """
     names, classes = zip(*((name, f' class="{of}"' if of else "") for name, _, of in _columns(head)), strict=True)
     cells = "".join(f"<tr>{''.join(map(_cell, row, classes))}</tr>" for row in rows)
     heads = "".join(f'<th scope="col"{of}>{escape(name)}</th>' for name, of in zip(names, classes, strict=True))
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>" if cells else "<p>None.</p>"
+    kind = ' class="list"' if any("long" in of for of in classes) else ""
+    return f"<table{kind}><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>" if cells else "<p>None.</p>"
 
 
 def facts(rows: Iterable[tuple[str, str]]) -> str:

@@ -73,25 +73,32 @@ def status_page(clock: Clock, shown: Overview, version: str) -> str:
         "<h2>Routes</h2>",
         table(
             (
-                *("Route", "State|tight", "Since|medium", "Why", "Sender|wide", "Mailbox|wide"),
-                *("Last canary", "Transit|number medium", "Judged|medium"),
+                *("Route", "State|tight", "Since|medium", "Why|long", "Sender|wide", "Mailbox|wide"),
+                *("Last canary|tight", "Transit|number medium", "Judged|medium"),
             ),
             (_route(clock, row) for row in rows[:_ROUTES_SHOWN]),
         ),
         f"<p>And {len(rows) - _ROUTES_SHOWN} more.</p>" if len(rows) > _ROUTES_SHOWN else "",
         "<h2>Incidents</h2>",
         table(
-            ("Route", "Worst|tight", "Began", "Noticed|medium", "Ended", "Why", "Worst share|number wide"),
+            ("Route", "Worst|tight medium", "Began", "Noticed|medium", "Ended", "Why|long", "Worst share|number wide"),
             (_incident(clock, incident) for incident in shown.incidents),
         ),
         "<h2>Mailboxes</h2>",
         table(
-            ("Mailbox", "State|tight", "Since", "Last scan|medium", "Why"),
+            ("Mailbox", "State", "Since", "Last scan|medium", "Why|long"),
             (_mailbox(clock, seen) for seen in shown.mailboxes),
         ),
         "<h2>Last canaries</h2>",
         table(
-            ("Judged|tight", "Route", "Outcome|tight", "Transit|number medium", "What was said", "Canary|tight wide"),
+            (
+                "Route",
+                "Judged|tight",
+                "Outcome|tight",
+                "Transit|number medium",
+                "What was said|long",
+                "Canary|tight wide",
+            ),
             (_canary(clock, record) for record in shown.recent),
         ),
         refresh=REFRESH,
@@ -151,7 +158,7 @@ def _mailbox(clock: Clock, mailbox: MailboxSeen) -> Sequence[str]:
 def _canary(clock: Clock, record: Record) -> Sequence[str]:
     canary = record.canary
     name = Html(f"<code>{escape(canary.id)}</code>")
-    return (ago(clock, judged_at(record)), canary.route, _linked(record), transit(record), said(record), name)
+    return (canary.route, ago(clock, judged_at(record)), _linked(record), transit(record), said(record), name)
 
 
 def _linked(record: Record) -> Html:
