@@ -168,16 +168,17 @@ class Agent:
         watermarks: dict[str, dict[str, Watermark]] = {}
         for mark in restored.watermarks:
             watermarks.setdefault(mark.mailbox, {})[mark.folder] = Watermark(mark.uidvalidity, mark.uidnext)
-        self.states.restore(restored.incidents)
+        self.states.restore(restored.incidents, restored.once_ok)
         await self.crew.begin(self.configuration.plan, restored.canaries, watermarks)
         self.bus.publish(ConfigReloaded(self.clock.now()))
         self.supervisor.start("loop-lag", self._measure_lag)
         self.supervisor.start("states", self._keep_states)
         LOG.info(
-            "probing %d routes, serving on %s; %d canaries taken over",
+            "probing %d routes, serving on %s; %d canaries taken over, %d of them without a verdict",
             len(self.configuration.plan.routes),
             self.web.url,
             len(restored.canaries),
+            sum(each.outcome is None for each in restored.canaries),
         )
         self._started(self)
 

@@ -158,6 +158,13 @@ class Reply:
         return f"{self.code} {self.text}"
 
 
+def stage_and_reason(stage: Stage | None, reason: Reason | None) -> str:
+    """Both in words, `connect: timeout`; the reason alone where it says the stage, as `auth_rejected` does."""
+    if stage and reason and reason.startswith(f"{stage}_"):
+        return str(reason)
+    return ": ".join(str(part) for part in (stage, reason) if part)
+
+
 class ProbeFailure(Exception):
     """A fact about the world: what stopped us, where, and what was said.
 
@@ -169,7 +176,7 @@ class ProbeFailure(Exception):
         self.reason = reason
         self.detail = plain_text(detail)
         self.reply = reply
-        super().__init__(f"{stage}: {reason}" + (f": {self.detail}" if self.detail else ""))
+        super().__init__(stage_and_reason(stage, reason) + (f": {self.detail}" if self.detail else ""))
 
 
 class ConfigurationError(Exception):

@@ -11,7 +11,7 @@ from typing import Final
 
 from mailprobe.cli.loops import runner
 from mailprobe.clock import Clock, SystemClock
-from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
+from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text, stage_and_reason
 from mailprobe.imap import Session, folders
 from mailprobe.model import Attempt, Peer, SenderKind, TlsFacts
 from mailprobe.net.resolve import Resolver
@@ -169,5 +169,4 @@ def _smtp_offers(attempt: Attempt) -> Facts:
 
 
 def _failed(stage: Stage | None, reason: Reason, detail: str) -> str:
-    words = reason if reason.startswith(f"{stage}_") else f"{stage}: {reason}"
-    return words + (f": {detail}" if detail else "")
+    return stage_and_reason(stage, reason) + (f": {detail}" if detail else "")

@@ -75,7 +75,9 @@ def place(name: str, endpoint: Endpoint) -> str:
 
 def _not_judged(record: Record) -> Explanation:
     if any(attempt.dot_sent is not None for attempt in record.attempts) and record.sighting is None:
-        return Explanation("not judged: interrupted", "sent; if it still arrives, nobody will remove it")
+        return Explanation(
+            "not judged: interrupted", "sent, and not there in time to be removed; if it still arrives, it stays"
+        )
     return Explanation("not judged: interrupted")
 
 

@@ -36,7 +36,7 @@ from mailprobe.plan import Plan
 if TYPE_CHECKING:
     from mailprobe.cli.oneshot import Outcomes
 
-INTERRUPTED: Final = "interrupted: removing what was sent, as soon as it arrives; once more ends at once"
+INTERRUPTED: Final = "interrupted: waiting up to 3 s for what was sent, to remove it; once more ends at once"
 _NEARLY_FULL: Final = 0.9
 """Share of a mailbox's quota from which on it is worth a word where mail does not arrive."""
 

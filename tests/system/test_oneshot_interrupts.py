@@ -217,7 +217,7 @@ async def test_what_was_sent_and_does_not_arrive_is_said() -> None:
         out, _ = await run.ended()
     assert process.returncode == UNKNOWN
     assert "not judged: interrupted" in out
-    assert "if it still arrives, nobody will remove it" in out
+    assert "if it still arrives, it stays" in out
 
 
 async def test_the_document_of_an_interrupted_run() -> None:

@@ -166,7 +166,7 @@ def test_what_was_sent_and_not_seen_is_said() -> None:
     watch = Watch()
     canary = watch.opened()
     watch.attempted(canary)
-    assert "nobody will remove it" in explain(watch.history[canary.id], ROUTE).facts
+    assert "if it still arrives, it stays" in explain(watch.history[canary.id], ROUTE).facts
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -180,3 +180,12 @@ def test_every_verdict_can_be_explained(outcome: Outcome, reason: Reason | None)
     assert found.verdict.startswith(outcome)
     assert found.advice == "" or found.advice.endswith(".")
     assert [*waterfall.summary(record, found, Paper())]
+
+
+def test_a_reason_that_says_its_stage_says_it_once() -> None:
+    watch = Watch()
+    canary = watch.opened()
+    watch.judged(canary, Outcome.UNSENT, stage=Stage.AUTH, reason=Reason.AUTH_REJECTED)
+    assert explain(watch.history[canary.id], ROUTE).verdict == "unsent: auth_rejected"
+    assert str(ProbeFailure(Stage.AUTH, Reason.AUTH_REJECTED, "535 no")) == "auth_rejected: 535 no"
+    assert str(ProbeFailure(Stage.CONNECT, Reason.TIMEOUT)) == "connect: timeout"
