@@ -105,6 +105,11 @@ class Sender:
     mta_sts: bool = False
     dane: bool = False
 
+    def bounces_come_to(self, mailbox: Mailbox) -> bool:
+        """Whether reports about this sender's mail arrive there: it is `bounces_to`, or the sender's own mailbox."""
+        own = (mailbox.address.casefold(), mailbox.login.username.casefold())
+        return self.bounces_to == mailbox.name or self.from_address.casefold() in own
+
 
 class Cleanup(StrEnum):
     """What becomes of our own proven canaries once they are recorded."""

@@ -12,7 +12,8 @@ from mailprobe.message.fields import Headers, split_message, text_of, without_co
 from mailprobe.message.mime import Part, parts_of
 from mailprobe.message.notices import told_in_prose
 from mailprobe.message.report import Action, Report
-from mailprobe.message.token import Key, Token
+from mailprobe.message.returned import STATUS_TYPES, proven_token
+from mailprobe.message.token import Key
 
 REPORT_LIMIT: Final = 256 * 1024
 """Octets of a message that are read; what lies behind is the returned body, of no use here."""
@@ -28,7 +29,7 @@ Reader = Callable[[Headers, tuple[Part, ...]], Report | None]
 def parse_report(message: bytes, key: Key) -> Report | None:
     """What a whole message reports about the delivery of another one, None if it is no such report. Total, bounded.
 
-    The canary is known by its ENVID, else by the headers returned, else by whatever else is quoted.
+    Which canary it is about, `returned.proven_token` tells.
     """
     message = message[:REPORT_LIMIT]
     headers = Headers(split_message(message)[0])
@@ -37,13 +38,13 @@ def parse_report(message: bytes, key: Key) -> Report | None:
         return None
     for read in _READERS:
         if report := read(headers, parts):
-            return replace(report, token=_token(report, parts, message, key))
+            return replace(report, token=proven_token(report.envelope_id, headers, parts, key))
     return None
 
 
 def _delivery_status(_headers: Headers, parts: tuple[Part, ...]) -> Report | None:
     """The standard shape: a message/delivery-status part, its first block about the message, the others recipients."""
-    content = next((part.content for part in parts if part.content_type in _STATUS_TYPES), None)
+    content = next((part.content for part in parts if part.content_type in STATUS_TYPES), None)
     if content is None:
         return None
     blocks = [Headers(block) for block in _BLANK_LINE.split(content.strip(), _RECIPIENTS_LIMIT)]
@@ -93,25 +94,10 @@ def _name(block: Headers, name: bytes) -> str:
     return without_comments(_typed(block, name)).strip()
 
 
-def _token(report: Report, parts: tuple[Part, ...], message: bytes, key: Key) -> Token | None:
-    returned = (part.content for part in parts if part.content_type in _RETURNED_TYPES)
-    others = (part.content for part in parts if part.content_type not in _RETURNED_TYPES)
-    return (
-        key.prove(report.envelope_id)
-        or next(filter(None, map(key.find, returned)), None)
-        or next(filter(None, map(key.find, others)), None)
-        or key.find(split_message(message)[0])
-    )
-
-
 _READERS: Final[tuple[Reader, ...]] = (_delivery_status, told_in_prose)
-_STATUS_TYPES: Final = frozenset({b"message/delivery-status", b"message/global-delivery-status"})
 _OTHER_REPORTS: Final = frozenset(
     {b"message/disposition-notification", b"message/global-disposition-notification", b"message/feedback-report"}
 )
 """That a message was read (RFC 8098), or called spam (RFC 5965): it was delivered."""
-_RETURNED_TYPES: Final = frozenset(
-    {b"message/rfc822", b"message/global", b"text/rfc822-headers", b"message/rfc822-headers", b"message/global-headers"}
-)
 _GRAVITY: Final = (Action.FAILED, Action.DELAYED, Action.EXPANDED, Action.RELAYED, Action.DELIVERED)
 _ACTIONS: Final = frozenset(Action)

@@ -114,6 +114,7 @@ _REPLIES: Final = (
 _BREAKS: Final = re.compile(r"<(?:br|/p|/div|/tr|/td|/li|/h[1-6])\b[^<>]*>", re.IGNORECASE)
 _TAGS: Final = re.compile(r"<[a-z/!][^<>]*>", re.IGNORECASE)
 _BLANK: Final = re.compile(r"\r?\n[ \t]*\r?\n")
+_IDENTITY: Final = re.compile(r"^(?:message-id|x-mailprobe-canary):", re.MULTILINE | re.IGNORECASE)
 
 
 def told_in_prose(headers: Headers, parts: tuple[Part, ...]) -> Report | None:
@@ -130,6 +131,17 @@ def told_in_prose(headers: Headers, parts: tuple[Part, ...]) -> Report | None:
     if headers.first(b"x-ms-exchange-message-is-ndr") is not None and notice:
         return _report(Action.FAILED, notice, headers, None)
     return None
+
+
+def returned_in_prose(headers: Headers, parts: tuple[Part, ...]) -> bytes | None:
+    """What begins with the headers of the message that a notice returns in its text; None if it returns none."""
+    text = _text_of(parts)
+    if returned := _RETURNED.search(text):
+        return text[returned.end() :].partition("\n")[2].lstrip().encode()
+    if headers.first(b"x-ms-exchange-message-is-ndr") is None:
+        return None
+    # its caption is translated; nothing of the body is returned, so no paragraph is a person's
+    return next((block.encode() for block in _BLANK.split(text) if _IDENTITY.search(block)), None)
 
 
 def _report(action: Action, notice: str, headers: Headers, found: re.Match[str] | None) -> Report:

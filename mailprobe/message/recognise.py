@@ -70,7 +70,7 @@ def recognise(headers: bytes, key: Key, agent: str) -> Recognised:
     names = fields.names(_TELLING)
     if _reports(fields, author, names):
         return _BOUNCE_CANDIDATE
-    token = _token(fields, key)
+    token = carried_token(fields, key)
     suspicious = b"postmaster" in author or _null_sender(fields)
     if token is None:
         return _BOUNCE_CANDIDATE if suspicious else _STRANGER
@@ -115,12 +115,15 @@ def _value(fields: Headers, name: bytes) -> bytes:
     return (fields.first(name) or b"").lower()
 
 
-def _token(fields: Headers, key: Key) -> Token | None:
+def carried_token(fields: Headers, key: Key) -> Token | None:
+    """The proven token that a message carries as a canary does: in X-Mailprobe-Canary, else in Message-ID."""
     for body in fields.all(b"x-mailprobe-canary", _TRIES):
         # no token holds white space: a relay that folds in the middle of it only adds some
         if token := key.prove(b"".join(body.split())):
             return token
-    for body in fields.all(b"message-id", _TRIES):
-        if token := key.prove(body.lstrip(b"<").partition(b"@")[0]):
-            return token
-    return None
+    return next(filter(None, (identified_token(body, key) for body in fields.all(b"message-id", _TRIES))), None)
+
+
+def identified_token(identity: bytes, key: Key) -> Token | None:
+    """The proven token of a `<token@domain>`."""
+    return key.prove(identity.strip().lstrip(b"<").partition(b"@")[0])

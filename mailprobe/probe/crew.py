@@ -243,6 +243,7 @@ class Crew:
             open_session=partial(Session.open, clock=self._clock, resolver=self._resolver),
             watermarks=watermarks,
             settle=self._settle,
+            sender_of=lambda name: self.plan.senders.get(name),
             remember=self._remember,
         )
         self._watchers[mailbox.name] = watcher

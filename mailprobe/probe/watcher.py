@@ -28,7 +28,7 @@ from mailprobe.events import (
 from mailprobe.imap import Found, Look, MailboxView, Session, Watermark
 from mailprobe.message import Action, BounceCandidate, Key, Ours, Stranger, Token, parse_report, recognise
 from mailprobe.model import Bounce, Canary, Scan, Sighting
-from mailprobe.plan import Cleanup, Mailbox
+from mailprobe.plan import Cleanup, Mailbox, Sender
 from mailprobe.probe import looking
 from mailprobe.probe.backoff import Backoff
 from mailprobe.probe.judge import Judge
@@ -56,6 +56,7 @@ class Watcher:
         open_session: Callable[[Mailbox], Awaitable[Session]],
         watermarks: Mapping[str, Watermark] | None = None,
         settle: Callable[[], Awaitable[None]],
+        sender_of: Callable[[str], Sender | None],
         remember: Callable[[str, Mapping[str, Watermark]], None] = lambda mailbox, watermarks: None,
     ) -> None:
         self.mailbox = mailbox
@@ -68,6 +69,7 @@ class Watcher:
         self._open_session = open_session
         self._watermarks = watermarks
         self._settle = settle
+        self._sender_of = sender_of
         self._remember = remember
         self._wake = asyncio.Event()
         self._decided = asyncio.Event()
@@ -290,6 +292,9 @@ class Watcher:
         canary = self._judge.ledger.canary(report.token.id) if report and report.token else None
         if report is None or canary is None or report.action not in (Action.FAILED, Action.DELAYED):
             return False
+        sender = self._sender_of(canary.sender)
+        if sender is None or not sender.bounces_come_to(self.mailbox):
+            return False  # a report to somebody else, who sent a copy or is shown one
         bounce = Bounce(
             canary=canary.id,
             mailbox=self.mailbox.name,

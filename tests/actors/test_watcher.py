@@ -14,6 +14,7 @@ from support.acting import (
     KEY,
     MAILBOX,
     ROUTE,
+    SENDER,
     Bench,
     Mailboxes,
     answered,
@@ -41,7 +42,7 @@ from mailprobe.events import (
 from mailprobe.imap import Watermark
 from mailprobe.message import Composer
 from mailprobe.model import AttemptOutcome, Canary, Outcome
-from mailprobe.plan import Cleanup, Mailbox
+from mailprobe.plan import Cleanup, Mailbox, Sender
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.probe.watcher import Watcher
 
@@ -57,6 +58,7 @@ class Post(Bench):
     ) -> None:
         super().__init__()
         self.server = Mailboxes(self.clock)
+        self.senders = {SENDER.name: replace(SENDER, bounces_to=MAILBOX.name)}
         self.settled: list[int] = []
         self.remembered: list[dict[str, Watermark]] = []
         self.watcher = Watcher(
@@ -69,6 +71,7 @@ class Post(Bench):
             open_session=self.server.open,  # type: ignore[arg-type]
             watermarks=watermarks,
             settle=self.settle,
+            sender_of=lambda name: self.senders.get(name),
             remember=lambda mailbox, marks: self.remembered.append(dict(marks)),
         )
         self.judge.ask_for_scan = lambda mailbox: self.watcher.want_scan()
@@ -408,6 +411,40 @@ async def test_a_report_about_a_canary_is_a_bounce_and_removed_but_no_other() ->
         assert len(post.of(BounceReceived)) == 1
         assert len(post.server.left()) == 1
         assert sum(event.count for event in post.of(StrangersSeen)) == 1
+
+
+def bounce_of(post: Post, canary: Canary) -> bytes:
+    return sample("reports/postfix-failed", token=KEY.sign(AGENT, ROUTE.name, canary.id, post.wall_of(canary)))
+
+
+OF_THE_LOGIN = replace(MAILBOX, address="inbox@y.test", login=replace(MAILBOX.login, username="A@x.test"))
+
+
+@pytest.mark.parametrize(
+    ("mailbox", "sender", "ours"),
+    [
+        (MAILBOX, replace(SENDER, bounces_to="box"), True),
+        (MAILBOX, replace(SENDER, from_address="B@Y.Test"), True),
+        (OF_THE_LOGIN, SENDER, True),
+        (MAILBOX, SENDER, False),
+        (MAILBOX, replace(SENDER, bounces_to="returns"), False),
+        (MAILBOX, None, False),
+    ],
+    ids=["bounces_to", "from", "login", "another's mailbox", "bounces go elsewhere", "no such sender any more"],
+)
+async def test_a_report_is_taken_only_where_the_senders_bounces_go(
+    mailbox: Mailbox, sender: Sender | None, ours: bool
+) -> None:
+    post = Post(mailbox)
+    post.senders = {SENDER.name: sender} if sender else {}
+    async with post.watching():
+        canary = post.departs()
+        report = bounce_of(post, canary)
+        post.server.deliver(report.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", content=report)
+        await post.clock.advance(5)
+        assert post.outcomes == ([Outcome.BOUNCED] if ours else [])
+        assert len(post.server.left()) == (0 if ours else 1)
+        assert len(post.of(StrangersSeen)) == (0 if ours else 1)
 
 
 async def test_it_leaves_in_order_looking_once_more_and_removing_what_is_ours() -> None:

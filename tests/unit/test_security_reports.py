@@ -39,8 +39,71 @@ Please pay 4711 today. And do you know what this is?
 """.replace("\n", "\r\n").encode()
 
 
-@pytest.mark.xfail(reason="open: dsn._token takes a token from the body of the message that is returned")
 def test_the_bounce_of_a_persons_mail_that_quotes_a_canary_is_about_no_canary() -> None:
     report = parse_report(BOUNCE_OF_A_PERSONS_MAIL, KEY)
     assert report is not None
     assert report.token is None
+
+
+IN_PROSE = f"""\
+Return-Path: <>
+From: MAILER-DAEMON@mx.example
+References: <{TOKEN}@probe.example.net> <by-a-person@contoso.example>
+
+Hi. This is the qmail-send program at mx.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+
+<bob@typo.example>:
+Sorry, no mailbox here by that name. (#5.1.1)
+
+--- Below this line is a copy of the message.
+
+From: alice@contoso.example
+Message-ID: <by-a-person@contoso.example>
+References: <{TOKEN}@probe.example.net>
+
+Do you know what this is?
+
+--- Original message ---
+Message-ID: <{TOKEN}@probe.example.net>
+X-Mailprobe-Canary: {TOKEN}
+"""
+FLATTENED = f"""\
+Return-Path: <>
+From: MAILER-DAEMON@mx.example
+Content-Type: multipart/mixed; boundary=B
+
+--B
+
+Hi. This is the qmail-send program at mx.example.
+I'm afraid I wasn't able to deliver your message to the following addresses.
+--B
+
+From: alice@contoso.example
+Message-ID: <by-a-person@contoso.example>
+
+X-Mailprobe-Canary: {TOKEN}
+--B--
+"""
+ANSWERED = f"""\
+Return-Path: <>
+From: MAILER-DAEMON@mx.example
+References: <{TOKEN}@probe.example.net> <by-a-person@contoso.example>
+
+Hi. This is the qmail-send program at mx.example.
+I'm afraid I wasn't able to deliver your message about {TOKEN}.
+"""
+
+
+@pytest.mark.parametrize("bounce", [IN_PROSE, FLATTENED, ANSWERED], ids=["in prose", "flattened", "nothing returned"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_nor_is_one_in_prose(bounce: str, newline: str) -> None:
+    bounce = bounce.replace("\n", newline)
+    report = parse_report(bounce.encode(), KEY)
+    assert report is not None
+    assert report.token is None
+
+    ours = bounce.replace("by-a-person@contoso.example", f"{TOKEN}@probe.example.net")
+    report = parse_report(ours.encode(), KEY)
+    assert report is not None
+    assert report.token == KEY.prove(TOKEN)
