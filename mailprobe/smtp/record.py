@@ -35,10 +35,11 @@ class Record:
         self._clock = clock
         self._tell_dot_sent = tell_dot_sent
         self._stage_ended = stage_ended
-        self._begun = clock.now()
+        self._begun = begun = clock.now()
         self._times: dict[Stage, float] = {}
         self._replies: list[StageReply] = []
-        self.transcript = Transcript(lambda: clock.now() - self._begun)
+        # not of self: a cycle would keep each attempt until it is collected, which holds the loop
+        self.transcript = Transcript(lambda: clock.now() - begun)
 
     @contextmanager
     def at(self, stage: Stage) -> Iterator[None]:
