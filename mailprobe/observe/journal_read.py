@@ -44,6 +44,7 @@ _INCIDENTS: Final = """
     affected, relapses FROM incident WHERE closed = 0 OR id IN (SELECT id FROM incident ORDER BY began DESC LIMIT ?)
     ORDER BY began"""
 _INCIDENTS_KEPT: Final = 200
+_ONCE_OK: Final = "SELECT DISTINCT route FROM canary WHERE outcome = 'delivered' AND retried = 0"
 _REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
 
 FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT ({_UNFINISHED})"  # noqa: S608
@@ -53,13 +54,15 @@ FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT
 class Restored:
     """What an earlier process left: canaries of which something is still to be said, and how far folders were read.
 
-    `incidents`: those not closed, and the last that were. `unreadable`: what is in the file and makes no sense.
+    `incidents`: those not closed, and the last that were. `once_ok`: routes through which mail is known to have gone.
+    `unreadable`: what is in the file and makes no sense.
     """
 
     canaries: tuple[RestoredCanary, ...] = ()
     watermarks: tuple[Watermark, ...] = ()
     unreadable: int = 0
     incidents: tuple[Incident, ...] = ()
+    once_ok: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,13 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
             incidents.append(_incident(clock, *columns))
         except (ValueError, KeyError):
             unreadable += 1
-    return Restored(tuple(canaries), tuple(Watermark(*mark) for mark in marks), unreadable, tuple(incidents))
+    return Restored(
+        tuple(canaries),
+        tuple(Watermark(*mark) for mark in marks),
+        unreadable,
+        tuple(incidents),
+        frozenset(route for (route,) in database.execute(_ONCE_OK)),
+    )
 
 
 def _incident(

@@ -50,6 +50,7 @@ CERTAIN_RECENT_PASSED: Final = 12
 """With those that were accepted at the second attempt, which a server may owe to greylisting now and then."""
 RECENT: Final = 60
 CERTAIN_AT_START: Final = 20
+"""Canaries deferred one after the other that no greylisting explains any more, also on a route that was never ok."""
 TREND: Final = 2
 """Canaries more or fewer among the newer half of `SHARE` that make a trend."""
 
@@ -97,6 +98,10 @@ class RouteMemory:
         self._floor = -inf
         self._recent = _nothing_recent()
         self._ok_once = False
+
+    def was_ok(self) -> None:
+        """An earlier process saw mail go through: who is deferred now is no newcomer."""
+        self._ok_once = True
 
     # -- events
 

@@ -29,7 +29,7 @@ No evidence at all: skipped, unobserved, throttled, anything else that is the ag
 7. *Greylisting.* A canary deferred once and then accepted is affected, but among the newest 4 it counts only if the
    one beside it is affected too: now and then is no alarm, many are. Where nearly all are deferred once, and few of
    them twice, it says nothing. A route that was never ok and shows nothing but deferrals is not called failing before
-   20 canaries.
+   20 canaries. The journal remembers over a restart that it was.
 
 Why these numbers. A healthy route that defers one attempt in 200 has 2 affected of 4 about three times a month at one
 canary a minute: a few minutes of degraded, and rightly, but no incident. For that `RouteMemory.is_certain` asks more:
@@ -147,6 +147,7 @@ class States:
         self._shown: dict[str, _Shown] = {}
         self._mailboxes: dict[str, MailboxSeen] = {}
         self._marked: set[str] = set()
+        self._once_ok: frozenset[str] = frozenset()
         self._incidents = Incidents(new_id) if new_id else Incidents()
         self._pending: deque[Event] = deque(maxlen=_PENDING)
         self._ticked: float | None = None
@@ -182,9 +183,10 @@ class States:
         self._pending.clear()
         return events
 
-    def restore(self, incidents: Iterable[Incident]) -> None:
-        """Takes over the incidents of an earlier process; to be called before anything else."""
+    def restore(self, incidents: Iterable[Incident], once_ok: Iterable[str] = ()) -> None:
+        """Takes over the incidents of an earlier process, and which routes were ok; before anything else."""
         self._incidents.restore(incidents)
+        self._once_ok = frozenset(once_ok)
 
     # -- questions
 
@@ -301,7 +303,10 @@ class States:
             self._shown.pop(name, None)
         for name, sender, mailbox, kind in event.added:
             known = self._routes.get(name)
-            self._routes[name] = RouteSeen(name, sender, mailbox, kind, known.memory if known else RouteMemory())
+            memory = known.memory if known else RouteMemory()
+            if name in self._once_ok:
+                memory.was_ok()
+            self._routes[name] = RouteSeen(name, sender, mailbox, kind, memory)
             self._shown.setdefault(name, _Shown())
         for name in self._incidents.routes - self._routes.keys():  # of an earlier configuration
             self._pending.extend(self._incidents.forget(name))

@@ -34,8 +34,10 @@ WORDS: dict[str, dict[str, Any]] = {
 class Route:
     """One route, a canary a minute, and what is said of it."""
 
-    def __init__(self, history: str = "") -> None:
+    def __init__(self, history: str = "", once_ok: bool = False) -> None:
         self.states = States(new_id=map(str, itertools.count(1)).__next__)
+        if once_ok:
+            self.states.restore((), ("inbound",))
         self.now = 0.0
         self.states(RoutesChanged(added=(ROUTE,)))
         self.states(MailboxUp("contoso", 0.0))

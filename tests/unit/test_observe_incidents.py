@@ -67,6 +67,13 @@ def test_a_route_that_was_never_ok_may_be_greylisted_for_a_while() -> None:
     assert len(Route("RR").states.incidents) == 1
 
 
+def test_a_restart_in_the_middle_of_an_outage_does_not_hide_it() -> None:
+    assert Route(3 * "D", once_ok=True).states.incidents == ()
+    route = Route(4 * "D", once_ok=True)
+    assert len(route.states.incidents) == 1
+    assert route.states.of("inbound", route.now) is RouteState.FAILING
+
+
 def test_an_incident_began_before_it_was_certain() -> None:
     route = Route(HEALTHY)
     route.tick()

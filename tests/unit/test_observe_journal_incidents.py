@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from support.journalling import Desk, a_canary
 
 from mailprobe.errors import Reason, Stage
@@ -35,6 +36,26 @@ async def test_what_was_not_closed_and_what_was_come_back_as_they_were(tmp_path:
     async with desk.journal() as journal:
         (restored,) = [each for each in (await journal.restore()).incidents if each.id == "one"]
         assert desk.clock.now() - restored.begin == 160.0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "retried", "known"), [("delivered", 0, True), ("delivered", 1, False), ("deferred", 0, False)]
+)
+async def test_routes_that_mail_went_through_are_known_after_a_restart(
+    tmp_path: Path, outcome: str, retried: int, known: bool
+) -> None:
+    path = tmp_path / "journal.db"
+    desk = Desk(path)
+    async with desk.journal() as journal:
+        await journal.restore()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "INSERT INTO canary (id, route, sender, mailbox, opened, deadline, late_until, outcome, retried, awaited) "
+            "VALUES ('c', 'inbound', 's', 'm', 1.0, 2.0, 3.0, ?, ?, 0)",
+            (outcome, retried),
+        )
+    async with desk.journal() as journal:
+        assert (await journal.restore()).once_ok == (frozenset({"inbound"}) if known else frozenset())
 
 
 async def test_old_incidents_are_forgotten_unless_they_go_on(tmp_path: Path) -> None:
