@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailprobe.errors import Reason, Reply, plain_text, stage_and_reason
+from mailprobe.errors import Reason, Reply, plain_text
 from mailprobe.model import AttemptOutcome, Outcome, Verdict
 from mailprobe.observe.history import Record
 
@@ -25,7 +25,7 @@ def verdict_words(verdict: Verdict) -> str:
         words += f" in {seconds_text(verdict.delivery_seconds)}"
     if verdict.outcome is Outcome.JUNKED and verdict.sighting:
         words += f", in folder {verdict.sighting.folder}"
-    if verdict.stage and stage_and_reason(verdict.stage, verdict.reason) != verdict.reason:
+    if verdict.stage:
         words += f" at {verdict.stage}"
     if verdict.attempts > 1:
         words += f", after {verdict.attempts} attempts"

@@ -186,6 +186,6 @@ def test_a_reason_that_says_its_stage_says_it_once() -> None:
     watch = Watch()
     canary = watch.opened()
     watch.judged(canary, Outcome.UNSENT, stage=Stage.AUTH, reason=Reason.AUTH_REJECTED)
-    assert explain(watch.history[canary.id], ROUTE).verdict == "unsent: auth_rejected"
+    assert explain(watch.history[canary.id], ROUTE).verdict == "unsent at auth: auth_rejected"
     assert str(ProbeFailure(Stage.AUTH, Reason.AUTH_REJECTED, "535 no")) == "auth_rejected: 535 no"
     assert str(ProbeFailure(Stage.CONNECT, Reason.TIMEOUT)) == "connect: timeout"
