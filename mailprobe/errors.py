@@ -6,6 +6,7 @@ about the world; any other exception is a bug of ours and is the supervisor's bu
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,8 @@ from typing import Final
 
 DETAIL_LIMIT: Final = 400
 """Characters of text for people that are kept: enough for any reply worth reading, too little to flood a log."""
+OUR_LIMITS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What the system says when this process or machine is at its limits: no fact about the mail, so no ProbeFailure."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _ENHANCED: Final = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)")

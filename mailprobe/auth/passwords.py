@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.errors import OUR_LIMITS, ProbeFailure, Reason, Stage
 from mailprobe.plan import SecretReference
 
 _LIMIT: Final = 64 * 1024
@@ -49,7 +49,8 @@ class Secret:
 def read_secret(reference: SecretReference) -> Secret:
     """The secret as it is now, without the newline that ends a file.
 
-    Raises ProbeFailure(AUTH, AUTH_UNAVAILABLE) where it is missing, empty or not text. Reads a file: from an
+    Raises ProbeFailure(AUTH, AUTH_UNAVAILABLE) where it is missing, empty or not text; OSError where this process is at
+    its limits, which says nothing about the password. Reads a file: from an
     event loop, call it in a thread.
     """
     text = _from_file(reference.file) if reference.file else os.environ.get(reference.env or "", "")
@@ -83,6 +84,8 @@ def _from_file(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(_LIMIT + 1)
     except OSError as error:
+        if error.errno in OUR_LIMITS:
+            raise
         raise _unavailable(f"the password cannot be read: {path}: {error.strerror}") from None
     if len(content) > _LIMIT:
         raise _unavailable(f"the password is longer than {_LIMIT} bytes: {path}")

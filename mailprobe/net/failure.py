@@ -10,7 +10,7 @@ import os
 import ssl
 from typing import Final
 
-from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.errors import OUR_LIMITS, ProbeFailure, Reason, Stage
 from mailprobe.net.certificate import describe
 
 _BY_ERRNO: Final = {
@@ -25,8 +25,6 @@ _BY_ERRNO: Final = {
     errno.EPERM: Reason.UNREACHABLE,
     errno.ETIMEDOUT: Reason.TIMEOUT,
 }
-_OURS: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""This machine's own limits: no fact about the mail, so no ProbeFailure."""
 
 _BY_VERIFY_CODE: Final = {
     # OpenSSL x509_vfy.h
@@ -68,7 +66,7 @@ def failure_of(error: BaseException, stage: Stage) -> ProbeFailure | None:
         return _tls_failure(error, stage)
     if isinstance(error, TimeoutError) and error.errno is None:
         return ProbeFailure(stage, Reason.DNS_TIMEOUT if stage is Stage.RESOLVE else Reason.TIMEOUT)
-    if isinstance(error, OSError) and error.errno not in _OURS:
+    if isinstance(error, OSError) and error.errno not in OUR_LIMITS:
         reason = _BY_ERRNO.get(error.errno or 0, Reason.CONNECTION_LOST)
         return ProbeFailure(stage, reason, os.strerror(error.errno) if error.errno else str(error))
     return ProbeFailure(stage, Reason.CONNECTION_LOST, str(error)) if isinstance(error, EOFError) else None

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
+from mailprobe.errors import OUR_LIMITS, ProbeFailure, Reason, Stage, plain_text
 from mailprobe.model import TlsFacts, TlsMode
 from mailprobe.net.certificate import RecordingSSLObject, facts_of
 from mailprobe.plan import Endpoint
@@ -42,6 +42,8 @@ def context_for(endpoint: Endpoint) -> ssl.SSLContext:
         if cached is None or cached[0] != version:
             cached = _contexts[key] = (version, _build(*key))
     except OSError as error:  # ssl.SSLError is one: no certificate in the file
+        if error.errno in OUR_LIMITS:
+            raise
         why = error.strerror or "not a file of certificates"
         raise ProbeFailure(
             Stage.TLS, Reason.CERTIFICATE_UNTRUSTED, f"ca_file cannot be used: {endpoint.ca_file}: {why}"
