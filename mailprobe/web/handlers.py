@@ -18,6 +18,7 @@ from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
 from mailprobe.web import pages
 from mailprobe.web.accept import accepts_gzip, prefers_openmetrics
+from mailprobe.web.access import from_elsewhere
 from mailprobe.web.canary_page import canary_page
 
 Reload = Callable[[], Awaitable[tuple[str, ...]]]
@@ -92,7 +93,7 @@ class Handlers:
 
     async def reload(self, request: web.Request) -> web.Response:
         """200, or 500 with the problems, one a line; the running configuration stays then."""
-        if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        if from_elsewhere(request.headers):
             raise web.HTTPForbidden(text="not from another site's page\n")
         problems = await self._reload()
         if problems:
