@@ -103,7 +103,9 @@ def read_web_config(path: Path | None) -> WebConfig:
         return WebConfig()
     try:
         with path.open("rb") as file:
-            octets = file.read(_SIZE_LIMIT)
+            octets = file.read(_SIZE_LIMIT + 1)
+        if len(octets) > _SIZE_LIMIT:
+            raise ConfigurationError(f"{path}: longer than {_SIZE_LIMIT // 1024} KiB")
         node = yaml.compose(octets.decode(), Loader=yaml.SafeLoader)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}") from None
