@@ -14,6 +14,8 @@ LINE_LIMIT: Final = 1 << 20
 """Octets of one line: a SEARCH result of 100,000 messages fits."""
 RESPONSE_LIMIT: Final = 8 << 20
 """Octets of one response with its literals; we ask for headers of at most 64 KiB."""
+PARTS_LIMIT: Final = 1000
+"""Lines and literals of one response; what we ask for has one literal or two."""
 
 Parts = tuple[bytes, ...]
 """One response: line, literal, line, literal, ..., line; each line but the last ends in `{n}`."""
@@ -87,8 +89,9 @@ class Framer:
         self._parts.append(part)
         self._size += len(part)
         self._bound(self._size, RESPONSE_LIMIT, "a response")
+        self._bound(len(self._parts), PARTS_LIMIT, "a response", "parts")
 
     @staticmethod
-    def _bound(size: int, limit: int, what: str) -> None:
+    def _bound(size: int, limit: int, what: str, unit: str = "octets") -> None:
         if size > limit:
-            raise FramingError(f"{what} of more than {limit} octets")
+            raise FramingError(f"{what} of more than {limit} {unit}")

@@ -18,6 +18,9 @@ from mailprobe.imap import names
 from mailprobe.imap.framing import Parts
 
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+NUMBER_LIMIT: Final = (1 << 32) - 1
+_NUMBER64_LIMIT: Final = (1 << 63) - 1
+"""UIDs, UIDVALIDITY, sequence numbers; what is counted in storage. Source: RFC 9051 9."""
 _BY_MONTH: Final = {name.lower().encode(): number for number, name in enumerate(MONTHS, 1)}
 _DATE: Final = re.compile(rb" ?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)$")
 _TOKEN: Final = re.compile(
@@ -157,14 +160,14 @@ def quota(parts: Parts) -> float | None:
             break
     words = list(_until_close(tokens))
     for resource, usage, limit in zip(words[::3], words[1::3], words[2::3], strict=False):
-        if resource.upper() == b"STORAGE" and (most := number(limit)):
-            return number(usage) / most
+        if resource.upper() == b"STORAGE" and (most := number(limit, _NUMBER64_LIMIT)):
+            return number(usage, _NUMBER64_LIMIT) / most
     return None
 
 
-def number(value: bytes | None) -> int:
-    """A number of at most 20 digits; Malformed for anything else."""
-    if value is None or len(value) > 20 or not value.isdigit():
+def number(value: bytes | None, largest: int = NUMBER_LIMIT) -> int:
+    """A number no larger than that; Malformed for anything else. Source: RFC 9051 9 `number`, `nz-number`."""
+    if value is None or len(value) > 20 or not value.isdigit() or int(value) > largest:
         raise Malformed("number")
     return int(value)
 

@@ -70,6 +70,13 @@ def test_a_literal_too_long_is_refused_when_announced() -> None:
         list(Framer().feed(b"* 1 FETCH (BODY[] {999999999999}\r\n"))
 
 
+def test_empty_literals_without_end_are_refused_too() -> None:
+    framer, pieces = Framer(), iter([b'* LIST () "/" ', *[b"{0}\r\n" * 1_000] * 100])
+    with pytest.raises(FramingError):
+        list(itertools.chain.from_iterable(map(framer.feed, pieces)))
+    assert len(list(pieces)) > 90, "not one by one until there are eight million octets of them"
+
+
 def test_many_literals_in_one_response_are_refused_too() -> None:
     literal = b"* BODY[] {1000000}\r\n" + b"x" * 1_000_000
     with pytest.raises(FramingError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -120,6 +121,26 @@ def test_a_folder_that_holds_no_messages() -> None:
     assert not Folder("x", frozenset({"\\noselect"})).selectable
     assert not Folder("x", frozenset({"\\nonexistent"})).selectable
     assert Folder("x", frozenset({"\\junk"})).selectable
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda number: parse.search(one(b"SEARCH %d" % number)),
+        lambda number: parse.fetch(one(b"1 FETCH (UID %d)" % number)),
+        lambda number: parse.status(one(b"STATUS x (UIDNEXT %d)" % number)),
+        lambda number: parse.status(one(b"STATUS x (UIDVALIDITY %d)" % number)),
+    ],
+)
+def test_numbers_have_32_bits(read: Callable[[int], object]) -> None:
+    read((1 << 32) - 1)
+    for number in (1 << 32, 10**19, 10**20):
+        with pytest.raises(parse.Malformed):
+            read(number)
+
+
+def test_storage_is_counted_in_64_bits() -> None:
+    assert parse.quota(one(b'QUOTA "" (STORAGE 5000000000 10000000000)')) == 0.5
 
 
 def test_status_search_quota_code() -> None:
