@@ -11,6 +11,7 @@ import base64
 import socket
 from typing import Final
 
+from mailprobe.auth.giveaways import Scrubber, giveaways
 from mailprobe.auth.passwords import read_secret
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Stage
@@ -138,15 +139,14 @@ def _record_tls(connection: Connection, endpoint: Endpoint) -> None:
 
 async def _login(connection: Connection, login: Login) -> None:
     """AUTHENTICATE PLAIN where it is offered, else LOGIN unless that is disabled; never one after the other."""
-    password = (await asyncio.to_thread(read_secret, login.password)).reveal()
+    secret = await asyncio.to_thread(read_secret, login.password)
+    password = secret.reveal()
     if "\0" in login.username + password:
         raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, "a NUL in user name or password cannot be sent")
     response = base64.b64encode(f"\0{login.username}\0{password}".encode())
-    connection.protocol.secrets = (response, names.escaped(password).encode(), password.encode())
-    try:
-        await _authenticate(connection, login.username, password, response)
-    finally:
-        connection.protocol.secrets = ()
+    # for as long as the connection lives: a server may come back to it in any later answer
+    connection.protocol.scrub = Scrubber(giveaways(login.username, secret))
+    await _authenticate(connection, login.username, password, response)
 
 
 async def _authenticate(connection: Connection, username: str, password: str, response: bytes) -> None:

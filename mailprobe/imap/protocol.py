@@ -21,6 +21,7 @@ from typing import Final, cast
 
 from aioimaplib import aioimaplib as library
 
+from mailprobe.auth.giveaways import HIDDEN, Scrubber
 from mailprobe.errors import plain_text
 from mailprobe.imap import parse
 from mailprobe.imap.arrivals import Arrivals
@@ -33,11 +34,15 @@ logging.getLogger("aioimaplib.aioimaplib").setLevel(logging.WARNING)
 library.Commands["UNSELECT"] = library.Cmd("UNSELECT", (library.SELECTED,), library.Exec.is_sync)
 """Which the library does not know. Source: RFC 3691."""
 
-COMMAND_LIMIT: Final = 64 << 20
-"""Octets that may come in answer to one command: a hundred headers of 64 KiB each, ten times over."""
+COMMAND_LIMIT: Final = 32 << 20
+"""Octets that may come in answer to one command: a hundred headers of 64 KiB each, five times over."""
+LINES_LIMIT: Final = 2 << 20
+"""Octets of that outside of literals, where each may cost time: a SEARCH that finds 200,000 messages."""
+RESPONSES_LIMIT: Final = 20_000
+"""Responses that are kept of one command: to read more of them at once would hold up everybody else."""
 
 _OVERHEAD: Final = 200
-"""Octets that one response takes in our memory beside its own."""
+"""Octets that one part of a response takes in our memory beside its own."""
 _TAGGED: Final = re.compile(rb"([A-Za-z]+\d+) (OK|NO|BAD)(?: |$)", re.IGNORECASE)
 
 
@@ -88,7 +93,7 @@ class Exchange(library.Command):  # type: ignore[misc]
         self.answers = deque(answers)
         self.untagged: list[Untagged] = []
         self.text = b""
-        self.size = 0
+        self.size = self.lines = 0
         self.continued = asyncio.Event()
 
     def __str__(self) -> str:
@@ -121,8 +126,8 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         self.pushed = asyncio.Event()
         """Set by whatever the server says about the selected folder's size."""
         self.bye: bytes | None = None
-        self.secrets: tuple[bytes, ...] = ()
-        """What must not be shown to people although a server repeats it; only for as long as it is being sent."""
+        self.scrub = Scrubber()
+        """Finds what must not be shown to people although a server repeats it."""
         self._now = now
         self._framer = Framer()
         self._sealed = False
@@ -180,7 +185,7 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         except parse.Malformed as error:
             self.fail(Violation(f"malformed {error}"))
         except library.AioImapException as error:
-            self.fail(Violation(str(error)))
+            self.fail(Violation(self._cleaned(str(error).encode()).decode()))
         except Exception as error:  # ours, or a bug of ours, which a transport would log and go on
             self.fail(error)
 
@@ -222,13 +227,20 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
             noticed = self._size_changed(*heard, at)
         elif line[:4].upper() == b"BYE " or line.upper() == b"BYE":
             self.bye = self._cleaned(line[4:])
-        if current is None:
-            return
-        current.size += _OVERHEAD + sum(map(len, parts))
+        if current is not None:
+            self._keep(current, Untagged(at, parts, noticed), told=heard is not None and heard[1] != b"FETCH")
+
+    def _keep(self, current: Exchange, response: Untagged, *, told: bool) -> None:
+        """Counts a response, and keeps it unless nobody will read it: `told` are those of which `arrivals` has all."""
+        current.size += sum(map(len, response.parts)) + _OVERHEAD * len(response.parts)
         if current.size > COMMAND_LIMIT:
             raise TooMuch(f"more than {COMMAND_LIMIT} octets in answer to {current.name}")
-        if not (current.name == "IDLE" or current.name == "NOOP"):
-            current.untagged.append(Untagged(at, parts, noticed))
+        if told or current.name == "IDLE" or current.name == "NOOP":
+            return
+        current.lines += sum(map(len, response.parts[::2]))
+        if current.lines > LINES_LIMIT or len(current.untagged) >= RESPONSES_LIMIT:
+            raise TooMuch(f"more than {RESPONSES_LIMIT} responses, or {LINES_LIMIT} octets, to {current.name}")
+        current.untagged.append(response)
 
     def _size_changed(self, number: int, name: bytes, at: float) -> float:
         """Keeps `arrivals` up to date; when the message of this number was announced."""
@@ -271,9 +283,12 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
                 self.arrivals = Arrivals(self.arrivals.exists if result == "OK" else 0)
 
     def _cleaned(self, text: bytes) -> bytes:
-        for secret in self.secrets:
-            text = text.replace(secret, b"***")
-        return text
+        """The text of a response; only its code, which decides, if a server repeats a password in it."""
+        if not self.scrub.finds_in(text.decode("utf-8", "replace")):
+            return text
+        code, _ = parse.response_code(text) or ("", "")
+        kept = f"[{code}] " if code and not self.scrub.finds_in(code) else ""
+        return (kept + HIDDEN).encode("latin-1")
 
     # ---- how it ends
 

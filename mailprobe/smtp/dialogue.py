@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from aiosmtplib.esmtp import parse_esmtp_extensions
 
+from mailprobe.auth.giveaways import Scrubber, giveaways
 from mailprobe.auth.passwords import Secret
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.message.replies import meaning_of
@@ -26,7 +27,6 @@ from mailprobe.smtp.failure import failure_of
 from mailprobe.smtp.protocol import HANDSHAKE_TIMEOUT, AttemptProtocol, PlaintextAfterStarttls
 from mailprobe.smtp.queue_id import queue_id_of
 from mailprobe.smtp.record import Record
-from mailprobe.smtp.transcript import Scrubber
 
 QUIT_TIMEOUT: Final = 2.0
 """Seconds that a farewell may take; whatever comes of it changes nothing."""
@@ -57,7 +57,7 @@ class Dialogue:
         self._extensions: dict[str, str] = {}
         self._mechanisms: list[str] = []
         login = sender.login
-        scrub = Scrubber(sasl.giveaways(login.username, password) if login and password else ())
+        scrub = Scrubber(giveaways(login.username, password) if login and password else ())
         self._protocol = AttemptProtocol(record.transcript, scrub)
 
     async def open(self) -> None:

@@ -17,9 +17,10 @@ from typing import Final, cast
 from aiosmtplib import SMTPException, SMTPResponse, SMTPServerDisconnected
 from aiosmtplib.protocol import SMTPProtocol
 
+from mailprobe.auth.giveaways import HIDDEN, Scrubber
 from mailprobe.errors import Reply
 from mailprobe.net.connect import acknowledge_at_once
-from mailprobe.smtp.transcript import HIDDEN, Scrubber, Transcript
+from mailprobe.smtp.transcript import Transcript
 
 PRIVATE_NAMES: Final = (
     "_buffer",

@@ -28,14 +28,5 @@ def answers(mechanism: Mechanism, username: str, password: Secret) -> tuple[str,
     return _encoded(username), _encoded(password.reveal())
 
 
-def giveaways(username: str, password: Secret) -> tuple[str, ...]:
-    """The forms in which a server could repeat the password: as it is, in hexadecimal, in any base64."""
-    secret = password.reveal().encode()
-    # in the base64 of a longer text the password begins at any of three places in a group of three bytes
-    shifted = (base64.b64encode(b"\0" * shift + secret).decode()[bool(shift) * 4 : -4] for shift in range(3))
-    plain = _encoded(f"\0{username}\0{password.reveal()}")
-    return password.reveal(), _encoded(password.reveal()), secret.hex(), plain, *(form for form in shifted if form)
-
-
 def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode("ascii")

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from mailprobe.errors import Reply, plain_text
 from mailprobe.model import TranscriptLine
 
-HIDDEN: Final = "***"
 LINES_KEPT: Final = 120
 """Lines of one transcript: the first third, where things begin, and a ring of the last, where they end."""
 _HEAD: Final = LINES_KEPT // 3
-_FRAGMENT: Final = 6
-"""Characters of a credential that are not shown together. Larger, and too much of it would pass."""
-
-
-class Scrubber:
-    """Hides text in which a server repeats a credential: whole or a good part of it, however it is spaced."""
-
-    def __init__(self, forms: Iterable[str] = ()) -> None:
-        self._fragments = tuple({fragment for form in forms for fragment in _fragments(_dense(form))})
-
-    def __call__(self, text: str) -> str:
-        """The text, or `***` if it has anything of a credential."""
-        if not self._fragments:
-            return text
-        dense = _dense(text)
-        for fragment in self._fragments:
-            if fragment in dense:
-                return HIDDEN
-        return text
-
-
-def _fragments(dense: str) -> list[str]:
-    """Pieces one of which is in every longer part of the text."""
-    last = len(dense) - _FRAGMENT
-    if last <= 0:
-        return [dense] if dense else []
-    return [dense[at : at + _FRAGMENT] for at in (*range(0, last, _FRAGMENT), last)]
-
-
-def _dense(text: str) -> str:
-    return "".join(text.split()).casefold()
 
 
 class Transcript:

@@ -305,6 +305,46 @@ async def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     assert not alive
 
 
+async def asking(command: str, session: Session) -> object:
+    if command == "list":
+        return await session.folders()
+    return await (session.search_from(1) if command == "uid search" else session.fetch_headers(1))
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("uid search", b"* SEARCH" + b" 4294967295" * 90_000 + b"\r\n"),
+        ("uid search", b"* SEARCH 1\r\n" * 7_000),
+        ("uid fetch", b"* 1 FETCH (UID 1 BODY[HEADER] {0}\r\n)\r\n" * 7_000),
+        ("list", b'* LIST () "/" "f"\r\n' * 7_000),
+        ("list", b"* LIST " + b"(" * 900_000 + b"\r\n"),
+    ],
+    ids=["search", "searches", "fetch", "list", "deep"],
+)
+async def test_an_answer_that_would_take_long_to_read_is_not_read(command: str, line: bytes) -> None:
+    why, alive = await failing({command: b"".join([line] * 3) + b"%T OK\r\n"}, lambda s: asking(command, s), 60)
+    assert why.reason is Reason.REPLY_TOO_LONG
+    assert not alive
+
+
+async def test_a_uidvalidity_or_uid_beyond_32_bits_is_a_violation() -> None:
+    says = b"* OK [UIDVALIDITY 4294967296]\r\n* OK [UIDNEXT 1]\r\n%T OK\r\n"
+    async with ImapServer(says={"select": says}).running() as server, session_on(server) as session:
+        with pytest.raises(ProbeFailure) as caught:
+            await session.select("INBOX")
+    assert caught.value.reason is Reason.MALFORMED_REPLY
+    assert not session.alive
+
+
+async def test_what_others_delete_during_a_command_is_none_of_its_answer() -> None:
+    gone = b"* 1 EXPUNGE\r\n" * (protocol.RESPONSES_LIMIT + 1)
+    says: dict[str, Action | list[Action]] = {"uid search": gone + b"* SEARCH 7\r\n%T OK\r\n"}
+    async with ImapServer(says=says).running() as server, session_on(server) as session:
+        await session.select("INBOX")
+        assert await session.search_from(1) == [7]
+
+
 async def test_lower_case_is_as_good() -> None:
     says: dict[str, Action | list[Action]] = {
         "noop": b"* 1 exists\r\n%T ok done\r\n",

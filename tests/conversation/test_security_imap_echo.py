@@ -14,7 +14,6 @@ from mailprobe.net.resolve import Resolver
 
 PASSWORD = "correct-horse-battery"
 SASL = base64.b64encode(f"\0user\0{PASSWORD}".encode())
-OPEN = "open: imap cleans whole forms only, and only while it logs in; smtp.transcript.Scrubber does better"
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +26,10 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         PASSWORD.encode(),
         SASL,
-        pytest.param(base64.b64encode(PASSWORD.encode()), marks=pytest.mark.xfail(reason=OPEN)),
-        pytest.param(PASSWORD.encode().hex().encode(), marks=pytest.mark.xfail(reason=OPEN)),
-        pytest.param(PASSWORD.upper().encode(), marks=pytest.mark.xfail(reason=OPEN)),
-        pytest.param(SASL[:24], marks=pytest.mark.xfail(reason=OPEN)),
+        base64.b64encode(PASSWORD.encode()),
+        PASSWORD.encode().hex().encode(),
+        PASSWORD.upper().encode(),
+        SASL[:24],
     ],
     ids=["plain", "sasl", "base64", "hex", "upper", "a part"],
 )
@@ -42,10 +41,30 @@ async def test_a_refused_login_does_not_show_the_password(echo: bytes) -> None:
     assert echo.decode() not in str(caught.value)
 
 
-@pytest.mark.xfail(reason=OPEN)
 async def test_what_is_refused_after_the_login_does_not_show_it_either() -> None:
     says: dict[str, Action | list[Action]] = {"select": b"%T NO the password was " + PASSWORD.encode() + b"\r\n"}
     async with ImapServer(says=says, users={"user": PASSWORD}).running() as server, session_on(server) as session:
         with pytest.raises(ProbeFailure) as caught:
             await session.select("INBOX")
     assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["AUTHENTICATIONFAILED", "UNAVAILABLE"])
+async def test_what_decides_is_read_all_the_same(code: str) -> None:
+    refused = b"%T NO [" + code.encode() + b"] not " + PASSWORD.encode() + b"\r\n"
+    async with ImapServer(says={"authenticate": refused}).running() as server:
+        with pytest.raises(ProbeFailure) as caught:
+            await Session.open(mailbox_at(server.port), clock=SystemClock(), resolver=Resolver())
+    assert (str(caught.value.reason) == "auth_rejected") == (code == "AUTHENTICATIONFAILED")
+    assert str(caught.value).endswith(f"NO [{code}] ***")
+
+
+@pytest.mark.parametrize("echo", [PASSWORD.encode(), SASL, PASSWORD.encode().hex().encode()])
+@pytest.mark.parametrize("said", [b"* BYE %b\r\n", b"%b is no response\r\n"], ids=["bye", "violation"])
+async def test_nor_does_a_connection_that_ends(said: bytes, echo: bytes) -> None:
+    says: dict[str, Action | list[Action]] = {"select": said % echo}
+    async with ImapServer(says=says, users={"user": PASSWORD}).running() as server, session_on(server) as session:
+        with pytest.raises(ProbeFailure) as caught:
+            await session.select("INBOX")
+    assert echo.decode() not in str(caught.value)
+    assert "***" in str(caught.value)

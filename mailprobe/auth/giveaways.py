@@ -1,0 +1,57 @@
+"""Hides what a server repeats of a password, whole or in part, in whatever form it was sent. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Final
+
+from mailprobe.auth.passwords import Secret
+
+HIDDEN: Final = "***"
+_FRAGMENT: Final = 6
+"""Characters of a credential that are not shown together. Larger, and too much of it would pass."""
+
+
+class Scrubber:
+    """Hides text in which a server repeats a credential: whole or a good part of it, however it is spaced."""
+
+    def __init__(self, forms: Iterable[str] = ()) -> None:
+        self._fragments = tuple({fragment for form in forms for fragment in _fragments(_dense(form))})
+
+    def __call__(self, text: str) -> str:
+        """The text, or `***` if it has anything of a credential."""
+        return HIDDEN if self.finds_in(text) else text
+
+    def finds_in(self, text: str) -> bool:
+        """Whether the text has anything of a credential."""
+        if not self._fragments:
+            return False
+        dense = _dense(text)
+        return any(fragment in dense for fragment in self._fragments)
+
+
+def giveaways(username: str, password: Secret) -> tuple[str, ...]:
+    """The forms in which a server could repeat the password: as it is, in hexadecimal, in any base64, in quotes."""
+    secret = password.reveal().encode()
+    # in the base64 of a longer text the password begins at any of three places in a group of three bytes
+    shifted = (base64.b64encode(b"\0" * shift + secret).decode()[bool(shift) * 4 : -4] for shift in range(3))
+    whole = (_base64(password.reveal()), _base64(f"\0{username}\0{password.reveal()}"))
+    quoted = password.reveal().replace("\\", "\\\\").replace('"', '\\"')
+    return password.reveal(), quoted, secret.hex(), *whole, *(form for form in shifted if form)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
+
+
+def _fragments(dense: str) -> list[str]:
+    """Pieces one of which is in every longer part of the text."""
+    last = len(dense) - _FRAGMENT
+    if last <= 0:
+        return [dense] if dense else []
+    return [dense[at : at + _FRAGMENT] for at in (*range(0, last, _FRAGMENT), last)]
+
+
+def _dense(text: str) -> str:
+    return "".join(text.split()).casefold()
