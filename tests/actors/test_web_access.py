@@ -148,6 +148,33 @@ async def test_a_flood_of_logins_is_turned_away(monkeypatch: pytest.MonkeyPatch)
     assert await gate.admits({"alice": ALICE}, aiohttp.encode_basic_auth("alice", "secret"))
 
 
+async def test_a_flood_of_one_peer_makes_nobody_else_wait_or_be_forgotten() -> None:
+    gate = Gate()
+    users = {"alice": ALICE, "robert": hashed("other")}
+    alice, robert = aiohttp.encode_basic_auth("alice", "secret"), aiohttp.encode_basic_auth("robert", "other")
+    assert await gate.admits(users, alice, "192.0.2.1")
+    for number in range(120):
+        guess = aiohttp.encode_basic_auth(f"guess-{number}", "x")
+        assert not await gate.admits({"alice": ALICE}, guess, "192.0.2.2")
+    guesses = [aiohttp.encode_basic_auth(f"other-{number}", "x") for number in range(100)]
+    flood = asyncio.gather(*(gate.admits(users, each, "192.0.2.2") for each in guesses), return_exceptions=True)
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyLogins):
+        await gate.admits(users, aiohttp.encode_basic_auth("one-more", "x"), "192.0.2.2")
+    assert await gate.admits(users, alice, "192.0.2.2")
+    assert await gate.admits(users, robert, "192.0.2.3")
+    await flood
+
+
+async def test_an_unknown_user_costs_as_much_as_the_dearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs: list[bytes] = []
+    original = bcrypt.checkpw
+    monkeypatch.setattr(access.bcrypt, "checkpw", lambda *given: costs.append(given[1][4:6]) or original(*given))
+    users = {"alice": ALICE, "robert": bcrypt.hashpw(b"other", bcrypt.gensalt(6)).decode()}
+    assert not await Gate().admits(users, aiohttp.encode_basic_auth("nobody", "secret"))
+    assert costs == [b"06"]
+
+
 async def test_headers_of_the_web_configuration_win(tmp_path: Path) -> None:
     file = write(tmp_path, "http_server_config: {headers: {Strict-Transport-Security: max-age=9}}\n")
     async with serving(web_config_file=file) as site, site.client.get(site.server.url) as response:

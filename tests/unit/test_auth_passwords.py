@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import pickle
 from pathlib import Path
@@ -94,3 +95,13 @@ async def test_a_secret_of_the_environment_is_not_held(monkeypatch: pytest.Monke
     for password in ("old", "new"):
         monkeypatch.setenv("SOME_PASSWORD", password)
         assert (await shared_secret(SecretReference(env="SOME_PASSWORD"))).reveal() == password
+
+
+@pytest.mark.parametrize("limit", ["EMFILE", "ENFILE", "ENOMEM"])
+def test_a_limit_of_ours_is_no_fact_about_the_password(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(getattr(errno, limit), limit)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(OSError, match=limit):
+        read_secret(SecretReference(file=Path("secret")))

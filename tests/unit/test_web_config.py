@@ -160,3 +160,8 @@ def test_certificates_that_are_none(directory: Path) -> None:
     assert config.tls
     with pytest.raises(ConfigurationError, match="not usable for TLS"):
         config.tls.context()
+
+
+def test_a_file_that_is_too_long_is_refused_and_not_cut(directory: Path) -> None:
+    with pytest.raises(ConfigurationError, match="longer than 256 KiB"):
+        read(directory, "#" * 256 * 1024 + "\nbasic_auth_users: {}\n")
