@@ -212,7 +212,9 @@ class SenderSettings(EndpointSettings):
         examples=["probe.example.net"],
     )
     bounces_to: Reference | None = Field(
-        default=None, description="mailbox in which bounces to `from` arrive", examples=["contoso"]
+        default=None,
+        description="mailbox in which bounces to `from` arrive; default: the one whose address or login `from` is",
+        examples=["contoso"],
     )
     limits: LimitsSettings = Field(default=LimitsSettings(), description="what the provider allows")
     resolver: tuple[Nameserver, ...] = Field(
