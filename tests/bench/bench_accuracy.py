@@ -124,7 +124,6 @@ def run(servers: MailLab, kind: str, count: int) -> None:
             time.sleep(2)
             outcomes = running.verdicts()
 
-
         table(measured(kind, Path(place, "journal.db"), servers))
         print(f"{'':13} {outcomes}", flush=True)
 
