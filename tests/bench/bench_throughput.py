@@ -1,6 +1,6 @@
 """200 canaries a second through one agent on one core, the embedded servers on the other: is anything lost or late?
 
-python tests/bench/bench_throughput.py [--rate 200] [--seconds 60] [--boxes 20]
+python tests/bench/bench_throughput.py [--rate 200] [--seconds 60] [--boxes 10]
 
 Lag is read from the agent's own histograms, over the window alone; a quantile is the upper bound of its bucket. CPU of
 both processes is shown: whichever is at 100 % of its core is the limit.
@@ -47,7 +47,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--rate", type=int, default=200)
     options.add_argument("--seconds", type=float, default=60)
-    options.add_argument("--boxes", type=int, default=20)
+    options.add_argument("--boxes", type=int, default=10)
     options.add_argument("--journal", choices=("yes", "no"), default="yes")
     chosen = options.parse_args()
     print(machine(), flush=True)
