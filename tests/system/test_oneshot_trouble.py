@@ -44,7 +44,7 @@ def test_a_mailbox_that_goes_away_and_comes_back(mail_lab: MailLab) -> None:
     with on_terminal(arguments, passwords_of(account)) as terminal:
         terminal.wait_for("on its way")
         mail_lab.dovecot.kick(account)
-        terminal.wait_for("fetch: connection_lost")
+        terminal.wait_for("connection_lost")  # at the stage that the looks had come to
         mail_lab.postfix.release()
         assert terminal.end() == 0
     assert "delivered in " in terminal.text
