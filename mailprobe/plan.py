@@ -15,6 +15,14 @@ from pathlib import Path
 from mailprobe.model import SenderKind, TlsMode
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine, so that nothing said to it can be overheard; nobody is asked."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
+
+
 class Family(StrEnum):
     """Which IP family may be used."""
 
@@ -65,11 +73,8 @@ class Endpoint:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this machine by its name or address, without asking anybody."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
+        """Whether the host is this machine, see `is_loopback`."""
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -30,7 +30,8 @@ from mailprobe.config.schema import (
     SenderTls,
     Settings,
 )
-from mailprobe.config.types import NAME_PATTERN, HostPort, is_loopback
+from mailprobe.config.types import NAME_PATTERN, HostPort
+from mailprobe.plan import is_loopback
 
 SHORTEST_INTERVAL: Final = 0.1
 """Seconds. Below it the schedule of a route is a load test."""

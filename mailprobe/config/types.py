@@ -65,13 +65,6 @@ def is_address(text: str) -> bool:
     return True
 
 
-def is_loopback(host: str) -> bool:
-    """Whether the name or address is this machine, so that nothing said to it can be overheard."""
-    if is_address(host):
-        return ipaddress.ip_address(host).is_loopback
-    return host.lower() == "localhost" or host.lower().endswith(".localhost")
-
-
 def _duration(value: Any) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise refuse("has no unit; write a whole number and a unit, such as 250ms, 90s, 5m, 24h or 7d")

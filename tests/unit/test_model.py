@@ -6,6 +6,7 @@ import pytest
 
 from mailprobe.errors import Reason, Reply, Stage, plain_text
 from mailprobe.model import Attempt, AttemptOutcome, StageReply
+from mailprobe.plan import is_loopback
 
 OK, REFUSED, LATER = Reply.of(250, "2.0.0 Ok"), Reply.of(550, "5.1.1 no"), Reply.of(421, "4.3.2 bye")
 
@@ -33,3 +34,20 @@ def test_plain_text_holds_nothing_that_changes_how_it_reads():
 
 def test_reasons_and_stages_are_labels():
     assert all(word.replace("_", "").isalnum() for word in (*Reason, *Stage))
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("imap.localhost", True),
+        ("127.0.0.2", True),
+        ("::1", True),
+        ("localhost.example", False),
+        ("192.0.2.1", False),
+        ("mail.example", False),
+    ],
+)
+def test_what_is_this_machine(host, loopback):
+    assert is_loopback(host) is loopback
