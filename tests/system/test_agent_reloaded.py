@@ -180,7 +180,8 @@ def test_another_account_under_the_same_name_makes_no_losses(lab: Lab) -> None:
         lab.accounts["other"] = lab.lab.new_account()
         lab.change("mailboxes", "held", lab.mailbox("other"))
         assert agent.reload()[0] == 200
-        (last,) = agent.until(lambda: agent.rows("SELECT max(judged) FROM canary WHERE outcome = 'unobserved'"))[0]
+        agent.until(lambda: agent.rows("SELECT 1 FROM canary WHERE outcome = 'unobserved'"))
+        (last,) = agent.rows("SELECT max(judged) FROM canary WHERE outcome = 'unobserved'")[0]
         lab.more_delivered("held", "one")
         agent.until(lambda: agent.rows("SELECT 1 FROM canary WHERE route = 'held' AND opened > ?", last + 5), 15)
         assert agent.metrics().value("mailprobe_agent_errors_total") == 0
