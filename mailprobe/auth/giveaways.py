@@ -11,6 +11,9 @@ from mailprobe.auth.passwords import Secret
 HIDDEN: Final = "***"
 _FRAGMENT: Final = 6
 """Characters of a credential that are not shown together. Larger, and too much of it would pass."""
+_REMEMBERED: Final = 100
+"""Short texts in which nothing was found, and logins whose fragments are at hand: servers repeat themselves."""
+_SHORT: Final = 1024
 
 
 class Scrubber:
@@ -18,6 +21,7 @@ class Scrubber:
 
     def __init__(self, forms: Iterable[str] = ()) -> None:
         self._fragments = tuple({fragment for form in forms for fragment in _fragments(_dense(form))})
+        self._clean: set[str] = set()
 
     def __call__(self, text: str) -> str:
         """The text, or `***` if it has anything of a credential."""
@@ -25,10 +29,30 @@ class Scrubber:
 
     def finds_in(self, text: str) -> bool:
         """Whether the text has anything of a credential."""
-        if not self._fragments:
+        if not self._fragments or text in self._clean:
             return False
         dense = _dense(text)
-        return any(fragment in dense for fragment in self._fragments)
+        if any(fragment in dense for fragment in self._fragments):
+            return True
+        if len(text) <= _SHORT:
+            if len(self._clean) >= _REMEMBERED:
+                self._clean.clear()
+            self._clean.add(text)
+        return False
+
+
+_scrubbers: Final[dict[str, tuple[Secret, Scrubber]]] = {}
+
+
+def scrubber_of(username: str, password: Secret) -> Scrubber:
+    """The scrubber of a login's `giveaways`; the last ones are remembered."""
+    known, scrubber = _scrubbers.get(username, (None, None))
+    if scrubber is None or known != password:
+        if len(_scrubbers) >= _REMEMBERED:
+            _scrubbers.clear()
+        scrubber = Scrubber(giveaways(username, password))
+        _scrubbers[username] = password, scrubber
+    return scrubber
 
 
 def giveaways(username: str, password: Secret) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import base64
 import socket
 from typing import Final
 
-from mailprobe.auth.giveaways import Scrubber, giveaways
+from mailprobe.auth.giveaways import scrubber_of
 from mailprobe.auth.passwords import read_secret
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Stage
@@ -145,7 +145,7 @@ async def _login(connection: Connection, login: Login) -> None:
         raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, "a NUL in user name or password cannot be sent")
     response = base64.b64encode(f"\0{login.username}\0{password}".encode())
     # for as long as the connection lives: a server may come back to it in any later answer
-    connection.protocol.scrub = Scrubber(giveaways(login.username, secret))
+    connection.protocol.scrub = scrubber_of(login.username, secret)
     await _authenticate(connection, login.username, password, response)
 
 

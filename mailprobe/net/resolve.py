@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -226,6 +227,7 @@ def _parse_hosts(path: Path) -> dict[str, tuple[str, ...]]:
     return hosts
 
 
+@lru_cache(maxsize=256)
 def _literal(host: str) -> tuple[str, ...]:
     try:
         return (str(ipaddress.ip_address(host)),)

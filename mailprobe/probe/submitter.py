@@ -203,7 +203,8 @@ class Submitter:
                 raise
             then = following(route, canary, attempt, turn)
             # nobody but a policy needs the certificates, and they are 4 KB
-            self._judge.attempt_ended(canary, replace(attempt, chain=()), then and then[1])
+            told = replace(attempt, chain=()) if attempt.chain else attempt
+            self._judge.attempt_ended(canary, told, then and then[1])
             self._tell(attempt)
             if self._ended:
                 self._ended(canary, message.recipient, attempt)

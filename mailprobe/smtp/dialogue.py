@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from aiosmtplib.esmtp import parse_esmtp_extensions
 
-from mailprobe.auth.giveaways import Scrubber, giveaways
+from mailprobe.auth.giveaways import Scrubber, scrubber_of
 from mailprobe.auth.passwords import Secret
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.message.replies import meaning_of
@@ -20,6 +20,7 @@ from mailprobe.net import failure as net
 from mailprobe.net.certificate import chain_of
 from mailprobe.net.connect import connect
 from mailprobe.net.diagnose import speaks_tls
+from mailprobe.net.patience import Patience
 from mailprobe.net.tls import must_verify, shared_context, tls_facts
 from mailprobe.plan import Sender
 from mailprobe.smtp import sasl
@@ -54,30 +55,33 @@ class Dialogue:
         self._password = password
         self._record = record
         self._timeout = timeout
+        self._patience = Patience(timeout)
         self._extensions: dict[str, str] = {}
         self._mechanisms: list[str] = []
         login = sender.login
-        scrub = Scrubber(giveaways(login.username, password) if login and password else ())
+        scrub = scrubber_of(login.username, password) if login and password else Scrubber()
         self._protocol = AttemptProtocol(record.transcript, scrub)
 
     async def open(self) -> None:
         """Connects and says everything that comes before the mail: EHLO, STARTTLS, AUTH."""
         await self._connect()
         await self._greeting()
-        await self._ehlo()
-        if self._endpoint.tls in (TlsMode.STARTTLS, TlsMode.OPPORTUNISTIC):
-            await self._starttls()
-        if self._sender.login:
-            await self._authenticate(self._sender.login.username)
+        async with self._patience:
+            await self._ehlo()
+            if self._endpoint.tls in (TlsMode.STARTTLS, TlsMode.OPPORTUNISTIC):
+                await self._starttls()
+            if self._sender.login:
+                await self._authenticate(self._sender.login.username)
 
     async def hand_in(self, message: Message) -> None:
         """MAIL, RCPT, DATA and the message; returns once the server has taken it."""
         mail, rcpt = self._parameters(message)
-        await self._say(Stage.MAIL, f"MAIL FROM:<{message.sender_address}>", *mail)
-        await self._say(Stage.RCPT, f"RCPT TO:<{message.recipient}>", *rcpt)
-        await self._say(Stage.DATA, "DATA", due=3)
-        answer = self._protocol.content(message.content, self._record.dot_is_out)
-        reply = await self._hear(Stage.END_OF_DATA, answer)
+        async with self._patience:
+            await self._say(Stage.MAIL, f"MAIL FROM:<{message.sender_address}>", *mail)
+            await self._say(Stage.RCPT, f"RCPT TO:<{message.recipient}>", *rcpt)
+            await self._say(Stage.DATA, "DATA", due=3)
+            answer = self._protocol.content(message.content, self._record.dot_is_out)
+            reply = await self._hear(Stage.END_OF_DATA, answer)
         _require(Stage.END_OF_DATA, reply, 2)
         self._record.queue_id = queue_id_of(reply.text)
 
@@ -87,7 +91,8 @@ class Dialogue:
             return
         self._timeout = min(QUIT_TIMEOUT, self._timeout)
         try:
-            await self._say(Stage.QUIT, "QUIT")
+            async with asyncio.timeout(self._timeout):
+                await self._say(Stage.QUIT, "QUIT")
         except Exception as error:
             failure = failure_of(error, Stage.QUIT, self._timeout)
             if failure is None:
@@ -126,7 +131,8 @@ class Dialogue:
 
     async def _greeting(self) -> None:
         try:
-            reply = await self._hear(Stage.GREETING, self._protocol.greeting())
+            async with asyncio.timeout(self._timeout):
+                reply = await self._hear(Stage.GREETING, self._protocol.greeting())
         except TimeoutError:
             await self._explain_silence()
             raise
@@ -154,9 +160,9 @@ class Dialogue:
             raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, detail)
         await self._say(Stage.STARTTLS, "STARTTLS")
         context = await shared_context(self._endpoint)
+        self._patience.renew()
         with self._record.at(Stage.TLS):
-            async with asyncio.timeout(self._timeout):
-                await self._upgrade(context)
+            await self._upgrade(context)
         self._record_tls()
         await self._ehlo()
 
@@ -235,9 +241,10 @@ class Dialogue:
         _require(stage, await self._hear(stage, self._protocol.command(*words)), due)
 
     async def _hear(self, stage: Stage, answer: Awaitable[Reply]) -> Reply:
+        """An answer, within the bound that whoever calls has set."""
+        self._patience.renew()
         with self._record.at(stage):
-            async with asyncio.timeout(self._timeout):
-                reply = await answer
+            reply = await answer
         self._record.reply(reply)
         return reply
 

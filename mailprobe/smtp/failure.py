@@ -8,7 +8,8 @@ from aiosmtplib import SMTPException, SMTPServerDisconnected
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.net import failure as net
-from mailprobe.smtp.protocol import MalformedReply, PlaintextAfterStarttls, ReplyTooLong, Surplus
+from mailprobe.smtp.protocol import PlaintextAfterStarttls, Surplus
+from mailprobe.smtp.reading import MalformedReply, ReplyTooLong
 
 _REASONS: Final[tuple[tuple[type[SMTPException], Reason], ...]] = (
     (SMTPServerDisconnected, Reason.CONNECTION_LOST),

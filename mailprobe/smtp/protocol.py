@@ -8,7 +8,6 @@ cancelled command pairs its reply with the following one. Here each of these end
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -20,10 +19,10 @@ from aiosmtplib.protocol import SMTPProtocol
 from mailprobe.auth.giveaways import HIDDEN, Scrubber
 from mailprobe.errors import Reply
 from mailprobe.net.connect import acknowledge_at_once
+from mailprobe.smtp.reading import LINE_LIMIT, ReplyReader, cleaned, reply_of
 from mailprobe.smtp.transcript import Transcript
 
 PRIVATE_NAMES: Final = (
-    "_buffer",
     "_loop",
     "_over_ssl",
     "_quit_sent",
@@ -33,21 +32,8 @@ PRIVATE_NAMES: Final = (
 )
 """What this adapter uses of aiosmtplib beside its public interface; a test looks whether it is still there."""
 
-LINE_LIMIT: Final = 8192
-REPLY_LIMIT: Final = 32 * 1024
-"""Bytes of a line and of a whole reply. RFC 5321 4.5.3.1.5 has 512 a line; an EHLO of 20 lines is 1 KB."""
 HANDSHAKE_TIMEOUT: Final = 3600.0
 """The event loop's own limit, out of the way of the attempt's: it would end as ConnectionAbortedError."""
-_LINE: Final = re.compile(rb"([2-5]\d\d)(?:([ -])(.*))?", re.DOTALL)
-_SHOWN: Final = 512
-
-
-class MalformedReply(SMTPException):
-    """Not a reply of RFC 5321 4.2: a code that is none, or two codes in one reply."""
-
-
-class ReplyTooLong(SMTPException):
-    """A line or a reply that does not end."""
 
 
 class Surplus(SMTPException):
@@ -71,9 +57,7 @@ class AttemptProtocol(SMTPProtocol):
         self._transcript = transcript
         self._scrub = scrub
         self._surplus = bytearray()
-        self._lines: list[bytes] = []
-        self._code = b""
-        self._reply_size = 0
+        self._reader = ReplyReader(scrub)
         self._flushed: Callable[[], None] | None = None
         self.text = ""
         self.sock: socket.socket | None = None
@@ -142,7 +126,7 @@ class AttemptProtocol(SMTPProtocol):
     @property
     def heard_nothing(self) -> bool:
         """True as long as not one byte has come that is not yet part of a reply."""
-        return not (self._buffer or self._lines or self._surplus)
+        return self._reader.between_replies and not self._surplus
 
     # what the event loop calls
 
@@ -168,9 +152,8 @@ class AttemptProtocol(SMTPProtocol):
         if waiter is None or not self._response_pending or waiter.done():
             self._surplus += data[: max(0, LINE_LIMIT - len(self._surplus))]
             return
-        self._buffer += data
         try:
-            reply = self._take_reply()
+            reply = self._reader.feed(data)
         except SMTPException as error:
             self._set_response_exception(waiter, error)
         else:
@@ -199,8 +182,9 @@ class AttemptProtocol(SMTPProtocol):
             self.spent = True
             self._say_fragment()
             raise
-        self._surplus[:0] = self._buffer  # that reply stands; but nothing can be said any more
-        self._buffer.clear()
+        if left := self._reader.buffer:
+            self._surplus[:0] = left  # that reply stands; but nothing can be said any more
+            left.clear()
         return reply
 
     # parts
@@ -211,48 +195,13 @@ class AttemptProtocol(SMTPProtocol):
             raise SMTPServerDisconnected("the connection is gone")
         return cast(asyncio.Transport, self.transport)
 
-    def _take_reply(self) -> SMTPResponse | None:
-        """Moves complete lines out of the buffer; the reply if the last of them ends one.
-
-        Each line is looked at once, however the server cuts them up.
-        """
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end]).rstrip(b"\r")
-            del self._buffer[: end + 1]
-            self._reply_size += end + 1
-            if len(line) > LINE_LIMIT or self._reply_size > REPLY_LIMIT:
-                raise ReplyTooLong(f"more than {LINE_LIMIT} bytes a line or {REPLY_LIMIT} a reply")
-            if self._take_line(line):
-                return self._end_reply()
-        if len(self._buffer) > LINE_LIMIT:
-            raise ReplyTooLong(f"more than {LINE_LIMIT} bytes and no end of line")
-        return None
-
-    def _take_line(self, line: bytes) -> bool:
-        match = _LINE.fullmatch(line)
-        if not match:
-            raise MalformedReply(f"not a reply: {self._clean(line)}")
-        code, separator, text = match.groups()
-        if self._code not in (b"", code):
-            raise MalformedReply(f"{self._code.decode()} and {code.decode()} in one reply: {self._clean(line)}")
-        self._code = code
-        self._lines.append((text or b"").strip())
-        return bool(separator != b"-")
-
-    def _end_reply(self) -> SMTPResponse:
-        text = b"\n".join(self._lines).decode("utf-8", "replace")
-        reply = SMTPResponse(int(self._code), text)
-        self._lines.clear()
-        self._code, self._reply_size = b"", 0
-        return reply
-
     def _reply(self, response: SMTPResponse) -> Reply:
         """The reply as it may be kept: a challenge may hold anything, other text no credential."""
         text = response.message
         if response.code == 334 or self._scrub(text) == HIDDEN:
             text = HIDDEN
         self.text = text
-        reply = Reply.of(response.code, text)
+        reply = reply_of(response.code, text)
         self._transcript.heard(reply)
         if reply.code == 421:
             self.spent = True
@@ -261,10 +210,10 @@ class AttemptProtocol(SMTPProtocol):
     def _farewell(self) -> Reply | None:
         if not self._surplus.startswith(b"421"):
             return None
-        self._buffer += self._surplus
+        said = bytes(self._surplus)
         self._surplus.clear()
         try:
-            response = self._take_reply()
+            response = self._reader.feed(said)
         except SMTPException:
             response = None
         return self._reply(response) if response else None
@@ -275,15 +224,11 @@ class AttemptProtocol(SMTPProtocol):
             flushed()
 
     def _say_surplus(self) -> None:
-        self._transcript.note(f"unasked: {self._clean(bytes(self._surplus))}")
+        self._transcript.note(f"unasked: {cleaned(bytes(self._surplus), self._scrub)}")
 
     def _say_fragment(self) -> None:
-        begun = b"\n".join([*self._lines, bytes(self._buffer)])
-        if begun:
-            self._transcript.note(f"only a part of a reply: {self._code.decode()} {self._clean(begun)}")
-
-    def _clean(self, data: bytes) -> str:
-        return self._scrub(data[:_SHOWN].decode("utf-8", "replace"))
+        if fragment := self._reader.fragment():
+            self._transcript.note(f"only a part of a reply: {fragment}")
 
 
 def dot_stuffed(content: bytes) -> bytes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
@@ -12,6 +11,22 @@ from mailprobe.smtp.transcript import Transcript
 
 StageEnded = Callable[[StageTime], None]
 """Told of each stage as it ends, with all the time it took so far: EHLO is said twice where TLS begins between."""
+
+
+class _Timing:
+    """The time of a block, which is a part of a stage."""
+
+    __slots__ = ("_begun", "_record", "_stage")
+
+    def __init__(self, record: Record, stage: Stage) -> None:
+        self._record = record
+        self._stage = stage
+
+    def __enter__(self) -> None:
+        self._begun = self._record.clock.now()
+
+    def __exit__(self, *_: object) -> None:
+        self._record.took(self._stage, self._record.clock.now() - self._begun)
 
 
 class Record:
@@ -32,7 +47,7 @@ class Record:
         self.queue_id: str | None = None
         self.dot_sent: float | None = None
         self._number = number
-        self._clock = clock
+        self.clock = clock
         self._tell_dot_sent = tell_dot_sent
         self._stage_ended = stage_ended
         self._begun = begun = clock.now()
@@ -41,17 +56,16 @@ class Record:
         # not of self: a cycle would keep each attempt until it is collected, which holds the loop
         self.transcript = Transcript(lambda: clock.now() - begun)
 
-    @contextmanager
-    def at(self, stage: Stage) -> Iterator[None]:
+    def at(self, stage: Stage) -> _Timing:
         """Times what happens within as a part of the stage, however it ends."""
         self.stage = stage
-        begun = self._clock.now()
-        try:
-            yield
-        finally:
-            self._times[stage] = self._times.get(stage, 0.0) + self._clock.now() - begun
-            if self._stage_ended:
-                self._stage_ended(StageTime(stage, self._times[stage]))
+        return _Timing(self, stage)
+
+    def took(self, stage: Stage, seconds: float) -> None:
+        """The stage took so much more time."""
+        self._times[stage] = self._times.get(stage, 0.0) + seconds
+        if self._stage_ended:
+            self._stage_ended(StageTime(stage, self._times[stage]))
 
     def reply(self, reply: Reply) -> None:
         """The server answered the stage."""
@@ -59,7 +73,7 @@ class Record:
 
     def dot_is_out(self) -> None:
         """The final dot has just been flushed."""
-        self.dot_sent = self._clock.now()
+        self.dot_sent = self.clock.now()
         self._tell_dot_sent(self.dot_sent)
 
     def end(self, failure: ProbeFailure | None) -> Attempt:
@@ -67,7 +81,7 @@ class Record:
         return Attempt(
             number=self._number,
             begun=self._begun,
-            ended=self._clock.now(),
+            ended=self.clock.now(),
             outcome=self._outcome(failure),
             stages=tuple(StageTime(stage, seconds) for stage, seconds in self._times.items()),
             replies=tuple(self._replies),

@@ -8,7 +8,7 @@ from typing import Final
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.model import DnsFacts, Peer, SenderKind
-from mailprobe.net.resolve import Resolver
+from mailprobe.net.resolve import Resolved, Resolver
 from mailprobe.plan import Sender
 from mailprobe.smtp.record import Record
 
@@ -34,7 +34,7 @@ async def choose(
     note = record.transcript.note
     names, facts = await _hosts(sender, recipient, resolver, timeout, seed, note)
     record.dns = facts
-    targets: list[tuple[Peer, DnsFacts]] = []
+    targets: list[tuple[Peer, Resolved]] = []
     failure: ProbeFailure | None = None
     for host in names:
         try:
@@ -44,15 +44,19 @@ async def choose(
             note(f"{host}: {error.reason}")
             continue
         note(f"{host} is {', '.join(resolved.addresses[:MOST_HOSTS])}")
-        known = replace(facts, addresses=resolved.addresses[:MOST_HOSTS], address_ttl=resolved.ttl)
-        targets += ((Peer(host, address, sender.endpoint.port), known) for address in resolved.addresses)
+        targets += [(Peer(host, address, sender.endpoint.port), resolved) for address in resolved.addresses]
         if len(targets) >= number and not sender.try_all:
             break
     if not targets:
         raise _no_target(facts.implicit, recipient, failure)
     index = (number - 1) % len(targets)
-    peer, known = targets[index]
-    record.dns = replace(known, last=not sender.try_all or index == len(targets) - 1)
+    peer, resolved = targets[index]
+    record.dns = replace(
+        facts,
+        addresses=resolved.addresses[:MOST_HOSTS],
+        address_ttl=resolved.ttl,
+        last=not sender.try_all or index == len(targets) - 1,
+    )
     return peer
 
 
