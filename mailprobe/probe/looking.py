@@ -15,7 +15,9 @@ WINDOW_OF_USUAL = 3.0
 MOST_WINDOW = 900.0
 """A canary that comes a day late does not make the next day one of active looks."""
 JUNK_PAUSE = 0.050
-"""Junk is looked into less often than the inbox: each look there costs a command more."""
+"""Junk is looked into this long after a departure, and no more often: what the inbox has by then needs no such look."""
+REST = 0.5
+"""Seconds after a departure in which no IDLE is begun: where canaries come often the next one would only end it."""
 IDLE_WHILE_EXPECTING = 10.0
 IDLE_AT_REST = 120.0
 """Restart IDLE well under the 29 min of RFC 2177: NAT and some providers drop it after 5."""

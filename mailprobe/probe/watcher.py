@@ -77,6 +77,8 @@ class Watcher:
         self._scan_wanted = self.leaving = False
         self._last_departure = self._last_look = float("-inf")
         self._departed_since_look: float | None = None
+        self._awaited_since: float | None = None
+        """The first departure since nothing was on its way."""
         self._usual = looking.UsualTransit()
         self._looked: dict[bool, float] = {}
         self._continuous = False
@@ -87,6 +89,8 @@ class Watcher:
     def expect(self, at: float) -> None:
         """A canary's final dot was sent at this instant: look actively from now on."""
         self._last_departure = at
+        if self._awaited_since is None:
+            self._awaited_since = at
         if self._departed_since_look is None:
             self._departed_since_look = at
             self._wake.set()
@@ -197,21 +201,24 @@ class Watcher:
             await self._sweep(view)
 
     async def _wait(self, view: MailboxView) -> None:
-        """Until it is time to look again: a short pause while something is on its way, else IDLE."""
+        """Until it is time to look again: a short pause while something is on its way, then a rest, else IDLE."""
         while not (self._scan_wanted or self.leaving):
             due = self._look_due()
-            if due is None:
-                expecting = self._judge.ledger.expecting(self.mailbox.name) > 0
-                await view.idle(looking.PAUSE_TO_SWEEP if self.sweeper else looking.idle_seconds(expecting), self._wake)
-                # a server that pushes without end is listened to no faster than this
-                await self._clock.sleep_until(self._last_look + looking.SHORTEST_PAUSE)
-                return
-            if due <= self._clock.now():
+            until = self._last_departure + looking.REST if due is None else due
+            if until <= self._clock.now():
+                if due is None:
+                    await self._idle(view)
                 return
             with suppress(TimeoutError):
-                async with self._clock.timeout_at(due):
+                async with self._clock.timeout_at(until):
                     await self._wake.wait()
             self._wake.clear()
+
+    async def _idle(self, view: MailboxView) -> None:
+        expecting = self._judge.ledger.expecting(self.mailbox.name) > 0
+        await view.idle(looking.PAUSE_TO_SWEEP if self.sweeper else looking.idle_seconds(expecting), self._wake)
+        # a server that pushes without end is listened to no faster than this
+        await self._clock.sleep_until(self._last_look + looking.SHORTEST_PAUSE)
 
     def _look_due(self) -> float | None:
         """When to look actively, None if nothing is on its way that would be worth it."""
@@ -222,8 +229,12 @@ class Watcher:
             return None
         return self._last_look + looking.pause_after(waited)
 
+    def _junk_due(self) -> float:
+        looked = self._looked.get(True, float("-inf"))
+        return looking.JUNK_PAUSE + (looked if self._awaited_since is None else max(looked, self._awaited_since))
+
     async def _look(self, view: MailboxView) -> None:
-        junk = self._clock.now() - self._looked.get(True, float("-inf")) >= looking.JUNK_PAUSE
+        junk = self._clock.now() >= self._junk_due()
         self._departed_since_look = None
         look = await view.look(junk=junk)
         await self._take(view, look, junk=junk)
@@ -256,6 +267,8 @@ class Watcher:
                 strangers += isinstance(recognised, Stranger)
         if strangers:
             self._publish(StrangersSeen(self.mailbox.name, strangers))
+        if not self._judge.ledger.expecting(self.mailbox.name):
+            self._awaited_since = None
         self._last_look = look.finished
         self._looked[False] = look.started
         if junk:
