@@ -48,10 +48,12 @@ class SystemClock:
 
     async def sleep_until(self, instant: float) -> None:
         """Returns when `now()` has reached the instant, never before."""
-        await asyncio.sleep(0)
+        if (left := instant - self.now()) <= 0:
+            await asyncio.sleep(0)
         # uvloop's timers are rounded to 1 ms and may fire early
-        while (left := instant - self.now()) > 0:  # noqa: ASYNC110
+        while left > 0:
             await asyncio.sleep(left)
+            left = instant - self.now()
 
     def timeout_at(self, instant: float | None) -> asyncio.Timeout:
         """`asyncio.timeout_at` on this clock."""

@@ -46,6 +46,9 @@ class Framer:
 
     def feed(self, data: bytes) -> Iterator[Parts]:
         """All responses that are complete now. FramingError if there is too much of one."""
+        if not self.pending and len(data) <= LINE_LIMIT and data.endswith(b"\r\n") and b"{" not in data:
+            yield from ((line,) for line in data[:-2].split(b"\r\n"))  # whole lines, and no literal in them
+            return
         self._buffer += data
         start = 0
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from functools import lru_cache
 from typing import Final
 
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]+")
@@ -60,6 +61,7 @@ def needs_literal(text: str) -> bool:
     return _UNPRINTABLE.search(text) is not None
 
 
+@lru_cache(maxsize=1024)
 def mailbox(name: str) -> str:
     """A folder's name as a command's argument: modified UTF-7 in a quoted string."""
     return quoted(encode(name))

@@ -31,6 +31,8 @@ _TOKEN: Final = re.compile(
 )
 _ESCAPED: Final = re.compile(rb"\\(.)")
 _CODE: Final = re.compile(rb"\[([^\s\]]+)(?: ([^\]]*))?\]")
+_STATUS: Final = re.compile(rb'STATUS (?:"[^"\\]*"|[^\s()"{\\]+) \(((?:[A-Z]+ \d+ ?)*)\)', re.IGNORECASE)
+"""The usual one, which need not be taken apart token by token."""
 _NUMBERED: Final = re.compile(rb"(\d{1,10}) ([A-Za-z]+)")
 
 
@@ -144,11 +146,14 @@ def folder(parts: Parts) -> Folder:
 
 def status(parts: Parts) -> dict[str, int]:
     """`STATUS "Junk" (MESSAGES 231 UIDNEXT 44292)`: the numbers by item, upper case. Source: RFC 3501 7.2.4."""
-    tokens = _tokens((parts[0][7:], *parts[1:]))
-    for kind, _ in tokens:
-        if kind is _Kind.OPEN:
-            break
-    words = list(_until_close(tokens))
+    if len(parts) == 1 and (match := _STATUS.fullmatch(parts[0])):
+        words = match[1].split()
+    else:
+        tokens = _tokens((parts[0][7:], *parts[1:]))
+        for kind, _ in tokens:
+            if kind is _Kind.OPEN:
+                break
+        words = list(_until_close(tokens))
     return {key.decode("latin-1").upper(): number(value) for key, value in zip(words[::2], words[1::2], strict=False)}
 
 

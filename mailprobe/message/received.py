@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_tz
+from functools import lru_cache
 from typing import Final
 
 from mailprobe.errors import plain_text
@@ -83,6 +84,7 @@ def _value(keyword: str, words: list[str]) -> str:
     return plain_text(value.rstrip(";,"), _NAME_LIMIT)
 
 
+@lru_cache(maxsize=64)
 def wall_of_date(date: str) -> float | None:
     """Unix seconds of a date and time (RFC 5322 3.3), obsolete forms too; None if it is none. `-0000` means UTC."""
     try:

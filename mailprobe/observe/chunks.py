@@ -86,14 +86,21 @@ class Series:
 
     def add(self, family: Family, *labels: str, by: float = 1) -> None:
         """Counts."""
-        values = self.values.setdefault(family, {})
+        values = self.values.get(family)
+        if values is None:
+            values = self.values[family] = {}
         values[labels] = values.get(labels, 0) + by
-        self._mark(family)
+        if family not in self.stale:
+            self._mark(family)
 
     def set(self, family: Family, value: float, *labels: str) -> None:
         """Puts a gauge at a value."""
-        self.values.setdefault(family, {})[labels] = value
-        self._mark(family)
+        values = self.values.get(family)
+        if values is None:
+            values = self.values[family] = {}
+        values[labels] = value
+        if family not in self.stale:
+            self._mark(family)
 
     def clear(self, family: Family) -> None:
         """Back to what exists from the start."""
@@ -110,7 +117,8 @@ class Series:
         distribution.total += value
         if exemplar:
             distribution.exemplars[bucket] = exemplar
-        self._mark(family)
+        if family not in self.stale:
+            self._mark(family)
 
     def render(self, family: Family) -> tuple[bytes | None, bytes | None]:
         """The family's chunk in the text format and in OpenMetrics, the same object if they do not differ.

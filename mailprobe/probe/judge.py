@@ -24,6 +24,7 @@ class Judge:
         self.clock = clock
         self._publish = publish
         self._changed = asyncio.Event()
+        self._sleeps_until: float | None = None
         self._waiting: dict[str, asyncio.Future[Verdict]] = {}
         self._asked: set[str] = set()
         self.ask_for_scan: Callable[[str], None] = lambda mailbox: None
@@ -40,7 +41,7 @@ class Judge:
     def open(self, canary: Canary) -> None:
         """A canary is expected from now on."""
         self.publish(self.ledger.open(canary))
-        self._changed.set()
+        self._wake_in_time()
 
     def skip(self, canary: Canary, reason: Reason) -> None:
         """A slot in which no canary could be started."""
@@ -57,7 +58,7 @@ class Judge:
     def attempt_ended(self, canary: Canary, attempt: Attempt, retry_at: float | None) -> None:
         """An attempt is over; the ledger judges unless a further one is due."""
         self.publish(self.ledger.attempt_ended(canary.id, attempt, retry_at))
-        self._changed.set()
+        self._wake_in_time()
 
     def sighted(self, sighting: Sighting) -> None:
         """A proven canary was found."""
@@ -94,11 +95,18 @@ class Judge:
             now = self.clock.now()
             self.publish(self.ledger.tick(now))
             self._ask_for_scans(now)
+            self._sleeps_until = self.ledger.next_due()
             try:
-                async with self.clock.timeout_at(self.ledger.next_due()):
+                async with self.clock.timeout_at(self._sleeps_until):
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def _wake_in_time(self) -> None:
+        """Wakes `run` if something is due before it wakes by itself: of most canaries nothing is."""
+        due = self.ledger.next_due()
+        if due is not None and (self._sleeps_until is None or due < self._sleeps_until):
+            self._changed.set()
 
     def _ask_for_scans(self, now: float) -> None:
         # once for each scan that ends: while one is under way, or the mailbox is down, asking again changes nothing

@@ -37,16 +37,22 @@ class LimitKeeper:
 
         Raises SenderBusyError if there is none before the instant `until`.
         """
-        try:
-            async with self._clock.timeout_at(until):
-                await self._connections.acquire()
-        except TimeoutError:
-            raise SenderBusyError from None
+        if not self._connections.locked():
+            await self._connections.acquire()  # at once
+        else:
+            await self._wait_for_connection(until)
         try:
             await self._wait_for_rate(until)
             yield
         finally:
             self._connections.release()
+
+    async def _wait_for_connection(self, until: float) -> None:
+        try:
+            async with self._clock.timeout_at(until):
+                await self._connections.acquire()
+        except TimeoutError:
+            raise SenderBusyError from None
 
     async def _wait_for_rate(self, until: float) -> None:
         if not self.limits.messages_per_minute:

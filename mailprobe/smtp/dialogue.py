@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Final, cast
 
 from aiosmtplib.esmtp import parse_esmtp_extensions
@@ -31,6 +34,8 @@ from mailprobe.smtp.record import Record
 
 QUIT_TIMEOUT: Final = 2.0
 """Seconds that a farewell may take; whatever comes of it changes nothing."""
+_XCHARS: Final = re.compile(r"[!-*,-<>-~]*")
+"""Characters that stand for themselves. Source: RFC 3461 4 `xchar`."""
 _ENVID_LIMIT: Final = 100
 """Characters of an encoded ENVID. Source: RFC 3461 4.4."""
 
@@ -56,8 +61,8 @@ class Dialogue:
         self._record = record
         self._timeout = timeout
         self._patience = Patience(timeout)
-        self._extensions: dict[str, str] = {}
-        self._mechanisms: list[str] = []
+        self._extensions: Mapping[str, str] = {}
+        self._mechanisms: Sequence[str] = ()
         login = sender.login
         scrub = scrubber_of(login.username, password) if login and password else Scrubber()
         self._protocol = AttemptProtocol(record.transcript, scrub)
@@ -149,7 +154,7 @@ class Dialogue:
 
     async def _ehlo(self) -> None:
         await self._say(Stage.EHLO, f"EHLO {self._sender.ehlo}")
-        self._extensions, self._mechanisms = parse_esmtp_extensions(self._protocol.text)
+        self._extensions, self._mechanisms = _offered(self._protocol.text)
 
     async def _starttls(self) -> None:
         if "starttls" not in self._extensions:
@@ -257,4 +262,13 @@ def _require(stage: Stage, reply: Reply, due: int) -> None:
 
 def xtext(text: str) -> str:
     """Printable ASCII as it may stand in a parameter; what is not is written as `+` and two digits. RFC 3461 4."""
+    if _XCHARS.fullmatch(text):
+        return text
     return "".join(chr(byte) if 33 <= byte <= 126 and byte not in b"+=" else f"+{byte:02X}" for byte in text.encode())
+
+
+@lru_cache(maxsize=64)
+def _offered(ehlo: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The extensions and the AUTH mechanisms in a reply to EHLO."""
+    extensions, mechanisms = parse_esmtp_extensions(ehlo)
+    return MappingProxyType(extensions), tuple(mechanisms)
