@@ -140,17 +140,33 @@ class Series:
 class Page:
     """What was rendered at one instant; may be read in a thread."""
 
-    __slots__ = ("_openmetrics", "_parts")
+    __slots__ = ("_parts", "_versions", "openmetrics")
 
-    def __init__(self, parts: list[tuple[Family, Mapping[str, bytes | None]]], openmetrics: bool) -> None:
+    def __init__(
+        self,
+        parts: Mapping[Family, Mapping[str, bytes | None]],
+        openmetrics: bool,
+        versions: Mapping[Family, int] | None = None,
+    ) -> None:
+        self.openmetrics = openmetrics
         self._parts = parts
-        self._openmetrics = openmetrics
+        self._versions = versions or {}
 
-    def blocks(self, chunks: int) -> Iterator[bytes]:
-        """The text, so many chunks at a time."""
+    @property
+    def families(self) -> Iterable[Family]:
+        """Those of the page, in order."""
+        return self._parts
+
+    def version(self, family: Family) -> int | None:
+        """The same number means the same text of the family, in this format; None: it cannot be told."""
+        return self._versions.get(family)
+
+    def blocks(self, chunks: int, family: Family | None = None) -> Iterator[bytes]:
+        """The text, all of it or one family's, so many chunks at a time."""
         block: list[bytes] = []
-        for family, owned in self._parts:
-            block.append(family.header(self._openmetrics))
+        parts = self._parts if family is None else {family: self._parts[family]}
+        for family, owned in parts.items():
+            block.append(family.header(self.openmetrics))
             zero = _zero(family)
             for owner, chunk in owned.items():
                 block.append(escaped(owner).encode().join(zero) if chunk is None else chunk)
@@ -169,12 +185,14 @@ class Pages:
             family: {} if family.kind is Kind.HISTOGRAM else chunks for family, chunks in self._text.items()
         }
         self._stale: dict[Series, None] = {}
+        self._versions = dict.fromkeys(self._text, 0)
 
     def create(self, owner: str, families: Iterable[Family]) -> Series:
         """The series of a new owner, all at 0."""
         series = Series(owner, self)
         for family in families:
             self._text[family][owner] = self._open[family][owner] = None
+            self._versions[family] += 1
         return series
 
     def forget(self, series: Series) -> None:
@@ -182,6 +200,8 @@ class Pages:
         self._stale.pop(series, None)
         for chunks in (*self._text.values(), *self._open.values()):
             chunks.pop(series.owner, None)
+        for family in self._versions:
+            self._versions[family] += 1
 
     def mark(self, series: Series) -> None:
         """Something of this owner is to be rendered again."""
@@ -193,6 +213,7 @@ class Pages:
             series, _ = self._stale.popitem()
             for family in series.stale:
                 self._text[family][series.owner], self._open[family][series.owner] = series.render(family)
+                self._versions[family] += 1
             series.stale.clear()
         return bool(self._stale)
 
@@ -203,13 +224,14 @@ class Pages:
         """
         rendered = self._open if openmetrics else self._text
         if owners is None:
-            return Page([(family, chunks.copy()) for family, chunks in rendered.items()], openmetrics)
+            whole = {family: chunks.copy() for family, chunks in rendered.items()}
+            return Page(whole, openmetrics, self._versions.copy())
         names = tuple(owners)
-        parts = [
-            (family, {name: chunks[name] for name in names if name in chunks and (chunks[name] or not touched)})
+        parts = {
+            family: {name: chunks[name] for name in names if name in chunks and (chunks[name] or not touched)}
             for family, chunks in rendered.items()
-        ]
-        return Page([(family, owned) for family, owned in parts if owned], openmetrics)
+        }
+        return Page({family: owned for family, owned in parts.items() if owned}, openmetrics)
 
 
 def escaped(value: str) -> str:

@@ -8,7 +8,6 @@ compresses in a thread.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -58,6 +57,7 @@ from mailprobe.observe import families
 from mailprobe.observe.agent_metrics import AgentMetrics, JournalFigures
 from mailprobe.observe.arrival import Arrival, arrival_of
 from mailprobe.observe.chunks import Family, Page, Pages, Series, exemplar
+from mailprobe.observe.packing import Packer
 from mailprobe.observe.states import States
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -81,6 +81,7 @@ class Metrics:
         self._clock = clock
         self._states = states
         self._pages = Pages((*families.ROUTE_FAMILIES, *families.MAILBOX_FAMILIES, *families.ENDPOINT_FAMILIES))
+        self._packer = Packer()
         self._routes: dict[str, Series] = {}
         self._mailboxes: dict[str, Series] = {}
         self._endpoints: dict[str, Series] = {}
@@ -148,7 +149,7 @@ class Metrics:
         """As `stream`, compressed by gzip in a thread."""
         for _ in self._prepare():
             await asyncio.sleep(0)
-        return await asyncio.to_thread(self._pack, self._take(openmetrics, routes), openmetrics, whole=not routes)
+        return await asyncio.to_thread(self._pack, self._take(openmetrics, routes), whole=not routes)
 
     def render_touched(self, route: str, openmetrics: bool) -> bytes:
         """Of one route the families in which something happened; nothing about its state, the mailboxes, the agent."""
@@ -168,11 +169,8 @@ class Metrics:
             return self.agent.exposition(openmetrics)
         return b"# EOF\n" if openmetrics else b""
 
-    def _pack(self, page: Page, openmetrics: bool, *, whole: bool) -> bytes:
-        """One gzip member: clients read only the first of several. Level 1, since 9 costs eight times as much."""
-        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        packed = [packer.compress(block) for block in page.blocks(_BLOCK)]
-        return b"".join((*packed, packer.compress(self._end(openmetrics, whole=whole)), packer.flush()))
+    def _pack(self, page: Page, *, whole: bool) -> bytes:
+        return self._packer.pack(page, self._end(page.openmetrics, whole=whole))
 
     def _prepare(self) -> Iterator[None]:
         """Puts right what time alone changes, and renders; stops to breathe after every few owners."""

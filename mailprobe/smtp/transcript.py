@@ -29,9 +29,10 @@ class Transcript:
 
     def heard(self, reply: Reply) -> None:
         """The server said this; whoever heard it has scrubbed it."""
-        now, last = self._elapsed(), len(reply.lines) - 1
-        for number, line in enumerate(reply.lines):
-            self._add(now, "<", f"{reply.code}{' ' if number == last else '-'}{line}")
+        now, code = self._elapsed(), reply.code
+        for line in reply.lines[:-1]:
+            self._add(now, "<", f"{code}-{line}")
+        self._add(now, "<", f"{code} {reply.lines[-1]}")
 
     def note(self, text: str) -> None:
         """Something that was not said, but happened."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from support.observing import ROUTE, Watch
 from mailprobe.errors import Reply, Stage
 from mailprobe.events import AttemptBegun, RoutesChanged
 from mailprobe.model import StageReply
+from mailprobe.observe import packing
 from mailprobe.observe.chunks import Family, Kind, Pages, Series, escaped, exemplar
 from mailprobe.observe.families import ROUTE_FAMILIES
 
@@ -148,6 +150,47 @@ async def test_streamed_packed_and_rendered_pages_are_the_same() -> None:
         parsed = list((parse_openmetrics if openmetrics else parse_text)(whole))
         assert sum(family.name in ("mailprobe_canaries", "mailprobe_canaries_total") for family in parsed) == 1
         assert whole.endswith("# EOF\n") is openmetrics
+
+
+async def test_only_what_changed_is_compressed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch(ROUTE, ("second", "outside", "contoso", "mx"))
+    watch.delivered()
+    compressed: list[int] = []
+    run_of = packing._run_of
+    monkeypatch.setattr(packing, "_run_of", lambda *one: compressed.append(1) or run_of(*one))
+    for openmetrics in (False, True):
+        compressed.clear()
+        first = await packed_page(watch, openmetrics)
+        everything = len(compressed)
+        compressed.clear()
+        assert await packed_page(watch, openmetrics) == first
+        assert len(compressed) == 1, "what the agent says of itself is always new"
+        watch.delivered("second")
+        assert await packed_page(watch, openmetrics) != first
+        assert 1 < len(compressed) < everything
+        compressed.clear()
+        await watch.metrics.packed(openmetrics, ["second"])
+        assert len(compressed) > 1, "nothing is kept of the page of a few routes"
+        await packed_page(watch, openmetrics)
+
+
+async def packed_page(watch: Watch, openmetrics: bool) -> bytes:
+    """The page of all routes without the agent's own, as unpacked by a client that reads one member."""
+    reader = zlib.decompressobj(31)
+    page = reader.decompress(await watch.metrics.packed(openmetrics))
+    assert reader.eof
+    assert not reader.unused_data
+    routes = watch.metrics.render(openmetrics).partition(b"# HELP mailprobe_build_info")[0]
+    assert page.startswith(routes)
+    return routes
+
+
+@given(pieces=st.lists(st.binary(max_size=300)))
+def test_the_crc_of_pieces_is_that_of_the_whole(pieces: list[bytes]) -> None:
+    crc = 0
+    for piece in pieces:
+        crc = packing._combined(crc, zlib.crc32(piece), len(piece))
+    assert crc == zlib.crc32(b"".join(pieces))
 
 
 async def test_rendering_gives_the_loop_back_and_one_routes_numbers_agree() -> None:
