@@ -290,7 +290,7 @@ class Crew:
     def _departed(self, canary: Canary, at: float) -> None:
         watcher = self._watchers.get(canary.mailbox)
         if watcher:
-            watcher.expect(at)
+            watcher.expect(canary, at)
 
     def _ask_for_scan(self, mailbox: str) -> None:
         watcher = self._watchers.get(mailbox)

@@ -76,7 +76,7 @@ class Watcher:
         self._hurry = asyncio.Event()
         self._scan_wanted = self.leaving = False
         self._last_departure = self._last_look = float("-inf")
-        self._departed_since_look: float | None = None
+        self._awaited = looking.Awaited()
         self._awaited_since: float | None = None
         """The first departure since nothing was on its way."""
         self._usual = looking.UsualTransit()
@@ -86,14 +86,13 @@ class Watcher:
         self._last_scan = self._last_quota = float("-inf")
         self._begun_wall = clock.wall()
 
-    def expect(self, at: float) -> None:
+    def expect(self, canary: Canary, at: float) -> None:
         """A canary's final dot was sent at this instant: look actively from now on."""
+        self._awaited.departed(canary.id, canary.route, at)
         self._last_departure = at
         if self._awaited_since is None:
             self._awaited_since = at
-        if self._departed_since_look is None:
-            self._departed_since_look = at
-            self._wake.set()
+        self._wake.set()
 
     def want_scan(self) -> None:
         """Somebody has to know what is not there."""
@@ -222,12 +221,10 @@ class Watcher:
 
     def _look_due(self) -> float | None:
         """When to look actively, None if nothing is on its way that would be worth it."""
-        if self._departed_since_look is not None:
-            return self._departed_since_look + looking.SHORTEST_PAUSE
-        waited = self._last_look - self._last_departure
-        if waited > looking.active_window(self._usual.seconds) or not self._judge.ledger.expecting(self.mailbox.name):
+        if not self._judge.ledger.expecting(self.mailbox.name):
             return None
-        return self._last_look + looking.pause_after(waited)
+        window = looking.active_window(self._usual.seconds)
+        return self._awaited.look_due(self._looked.get(False, float("-inf")), self._last_look, window)
 
     def _junk_due(self) -> float:
         looked = self._looked.get(True, float("-inf"))
@@ -235,13 +232,11 @@ class Watcher:
 
     async def _look(self, view: MailboxView) -> None:
         junk = self._clock.now() >= self._junk_due()
-        self._departed_since_look = None
         look = await view.look(junk=junk)
         await self._take(view, look, junk=junk)
 
     async def _scan(self, view: MailboxView) -> None:
         asked, self._scan_wanted = self._scan_wanted, False
-        self._departed_since_look = None
         full = asked and await self._quota(view) >= FULL
         look = await view.scan()
         self._last_scan = look.finished
@@ -279,6 +274,7 @@ class Watcher:
         if canary and canary.mailbox == self.mailbox.name and token.is_for(canary.route):
             self._judge.sighted(self._sighting(found, canary))
             self._usual.took(max(0.0, found.noticed - canary.opened))
+            self._awaited.seen(canary.id, found.noticed)
         elif canary or token.sent_wall >= max(self._begun_wall, self._clock.wall() - LEFTOVER_AFTER):
             return  # another mailbox's, or of an agent of the same name that runs beside us: not ours to touch
         self._remove(found)

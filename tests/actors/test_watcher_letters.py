@@ -58,7 +58,7 @@ class Post(Bench):
         self.judge.open(canary)
         self.judge.attempt_begun(canary, 1, now)
         self.judge.dot_sent(canary, 1, now)
-        self.watcher.expect(now)
+        self.watcher.expect(canary, now)
         self.judge.attempt_ended(canary, answered(1, now, now, AttemptOutcome.ACCEPTED, now, Reason.DEFERRED), None)
         return canary
 
