@@ -38,13 +38,9 @@ class SystemClock:
 
     __slots__ = ()
 
-    def now(self) -> float:
-        """Seconds on the monotonic clock; only differences mean anything."""
-        return time.perf_counter()
-
-    def wall(self) -> float:
-        """Seconds since 1970-01-01 UTC; may jump."""
-        return time.time()
+    # asked eighty times a canary: the functions themselves, without one of ours around them
+    now = staticmethod(time.perf_counter)
+    wall = staticmethod(time.time)
 
     async def sleep_until(self, instant: float) -> None:
         """Returns when `now()` has reached the instant, never before."""

@@ -93,6 +93,12 @@ class Series:
         if family not in self.stale:
             self._mark(family)
 
+    def summarise(self, family: Family, value: float, *labels: str) -> None:
+        """One observation of a summary."""
+        self.add(family, *labels, "_count")
+        values, total = self.values[family], (*labels, "_sum")
+        values[total] = values.get(total, 0) + value
+
     def set(self, family: Family, value: float, *labels: str) -> None:
         """Puts a gauge at a value."""
         values = self.values.get(family)

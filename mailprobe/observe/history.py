@@ -26,6 +26,7 @@ from mailprobe.events import (
     PolicyChecked,
     RoutesChanged,
 )
+from mailprobe.message.received import Hop
 from mailprobe.model import Attempt, Bounce, Canary, Outcome, PolicyFacts, Sighting, Verdict
 from mailprobe.observe.arrival import UNKNOWN, Arrival, arrival_of
 
@@ -162,10 +163,11 @@ class History:
 
     def _sighted(self, canary: Canary, sighting: Sighting) -> None:
         arrival = arrival_of(sighting.headers)
-        held = replace(
-            arrival,
-            hops=tuple(replace(hop, by=self._once(hop.by), from_=self._once(hop.from_)) for hop in arrival.hops),
+        hops = tuple(
+            Hop(self._once(hop.by), self._once(hop.from_), hop.protocol, hop.seconds, hop.at_wall)
+            for hop in arrival.hops
         )
+        held = Arrival(hops, arrival.authentication)
         self._change(canary, sighting=replace(sighting, headers=b""), arrival=held)
 
     def _judged(self, verdict: Verdict) -> None:

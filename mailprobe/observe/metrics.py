@@ -230,8 +230,7 @@ class Metrics:
         if series is None:
             return
         for time in attempt.stages:
-            series.add(families.STAGES, time.stage, "_count")
-            series.add(families.STAGES, time.stage, "_sum", by=time.seconds)
+            series.summarise(families.STAGES, time.seconds, time.stage)
         for said in attempt.replies:
             if said.reply.is_refusal:
                 _count_refusal(series, said.stage, said.reply)

@@ -8,6 +8,7 @@ cancelled command pairs its reply with the following one. Here each of these end
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -25,13 +26,13 @@ from mailprobe.smtp.transcript import Transcript
 PRIVATE_NAMES: Final = (
     "_loop",
     "_over_ssl",
-    "_quit_sent",
     "_response_pending",
     "_response_waiter",
     "_set_response_exception",
 )
 """What this adapter uses of aiosmtplib beside its public interface; a test looks whether it is still there."""
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 HANDSHAKE_TIMEOUT: Final = 3600.0
 """The event loop's own limit, out of the way of the attempt's: it would end as ConnectionAbortedError."""
 
@@ -66,7 +67,7 @@ class AttemptProtocol(SMTPProtocol):
 
     async def greeting(self) -> Reply:
         """What the server says first."""
-        return self._reply(await self.read_response())
+        return self._reply(await self._answer())
 
     async def command(self, *words: str, hidden: bool = False) -> Reply:
         """Says one line and returns the reply to it; a 421 said before, unasked, is that reply (RFC 5321 3.8).
@@ -75,9 +76,13 @@ class AttemptProtocol(SMTPProtocol):
         """
         if farewell := self._farewell():
             return farewell
-        self._transcript.sent(_shown(words) if hidden else " ".join(words))
-        line = " ".join(words).encode()
-        return self._reply(await self.execute_command(line))
+        line = " ".join(words)
+        if _CONTROL.search(line):
+            raise ValueError("a command with a control character, which could make it two")
+        self._transcript.sent(_shown(words) if hidden else line)
+        self._response_pending = True  # before it is said: what comes from now on may be the reply
+        self.write(line.encode() + b"\r\n")
+        return self._reply(await self._answer())
 
     async def content(self, content: bytes, flushed: Callable[[], None]) -> Reply:
         """Says the message with its final dot; `flushed` is called once the kernel has all of it.
@@ -92,7 +97,7 @@ class AttemptProtocol(SMTPProtocol):
         self.write(dot_stuffed(content))
         if self._transport.get_write_buffer_size() == 0:
             self._dot_is_out()
-        reply = self._reply(await self.read_response())
+        reply = self._reply(await self._answer())
         if 200 <= reply.code <= 299:
             self._dot_is_out()  # who takes the message has the dot, whatever our buffers say
         return reply
@@ -136,9 +141,8 @@ class AttemptProtocol(SMTPProtocol):
         self._transport.set_write_buffer_limits(high=0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """As the base class, which would invent a 221 if QUIT had been said."""
+        """Nothing can be said any more."""
         self.spent = True
-        self._quit_sent = False
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
@@ -160,7 +164,7 @@ class AttemptProtocol(SMTPProtocol):
             if reply:
                 waiter.set_result(reply)
 
-    # what the base class calls
+    # parts
 
     def write(self, data: bytes) -> None:
         """Refuses to speak on a connection on which replies can no longer be paired."""
@@ -174,20 +178,25 @@ class AttemptProtocol(SMTPProtocol):
         if self.sock:
             acknowledge_at_once(self.sock)
 
-    async def read_response(self, timeout: float | None = None) -> SMTPResponse:
+    async def _answer(self) -> SMTPResponse:
         """The reply; after anything else the connection is spent, since a reply is still owed."""
+        waiter = self._response_waiter
+        if waiter is None:
+            raise SMTPServerDisconnected("Connection lost")
+        self._response_pending = True
         try:
-            reply = await super().read_response(timeout)
+            reply = await waiter
         except BaseException:
             self.spent = True
             self._say_fragment()
             raise
+        finally:
+            self._response_pending = False
+            self._response_waiter = None if self.transport is None else self._loop.create_future()
         if left := self._reader.buffer:
             self._surplus[:0] = left  # that reply stands; but nothing can be said any more
             left.clear()
         return reply
-
-    # parts
 
     @property
     def _transport(self) -> asyncio.Transport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
@@ -11,22 +12,6 @@ from mailprobe.smtp.transcript import Transcript
 
 StageEnded = Callable[[StageTime], None]
 """Told of each stage as it ends, with all the time it took so far: EHLO is said twice where TLS begins between."""
-
-
-class _Timing:
-    """The time of a block, which is a part of a stage."""
-
-    __slots__ = ("_begun", "_record", "_stage")
-
-    def __init__(self, record: Record, stage: Stage) -> None:
-        self._record = record
-        self._stage = stage
-
-    def __enter__(self) -> None:
-        self._begun = self._record.clock.now()
-
-    def __exit__(self, *_: object) -> None:
-        self._record.took(self._stage, self._record.clock.now() - self._begun)
 
 
 class Record:
@@ -47,7 +32,7 @@ class Record:
         self.queue_id: str | None = None
         self.dot_sent: float | None = None
         self._number = number
-        self.clock = clock
+        self._clock = clock
         self._tell_dot_sent = tell_dot_sent
         self._stage_ended = stage_ended
         self._begun = begun = clock.now()
@@ -56,16 +41,19 @@ class Record:
         # not of self: a cycle would keep each attempt until it is collected, which holds the loop
         self.transcript = Transcript(lambda: clock.now() - begun)
 
-    def at(self, stage: Stage) -> _Timing:
-        """Times what happens within as a part of the stage, however it ends."""
+    def at(self, stage: Stage) -> Self:
+        """For `with`: times what happens within as a part of the stage, however it ends. No stage within another."""
         self.stage = stage
-        return _Timing(self, stage)
+        return self
 
-    def took(self, stage: Stage, seconds: float) -> None:
-        """The stage took so much more time."""
-        self._times[stage] = self._times.get(stage, 0.0) + seconds
+    def __enter__(self) -> None:
+        self._entered = self._clock.now()
+
+    def __exit__(self, *_: object) -> None:
+        stage = self.stage
+        seconds = self._times[stage] = self._times.get(stage, 0.0) + self._clock.now() - self._entered
         if self._stage_ended:
-            self._stage_ended(StageTime(stage, self._times[stage]))
+            self._stage_ended(StageTime(stage, seconds))
 
     def reply(self, reply: Reply) -> None:
         """The server answered the stage."""
@@ -73,7 +61,7 @@ class Record:
 
     def dot_is_out(self) -> None:
         """The final dot has just been flushed."""
-        self.dot_sent = self.clock.now()
+        self.dot_sent = self._clock.now()
         self._tell_dot_sent(self.dot_sent)
 
     def end(self, failure: ProbeFailure | None) -> Attempt:
@@ -81,7 +69,7 @@ class Record:
         return Attempt(
             number=self._number,
             begun=self._begun,
-            ended=self.clock.now(),
+            ended=self._clock.now(),
             outcome=self._outcome(failure),
             stages=tuple(StageTime(stage, seconds) for stage, seconds in self._times.items()),
             replies=tuple(self._replies),

@@ -25,18 +25,18 @@ class Transcript:
 
     def sent(self, text: str) -> None:
         """We said this; whoever says a credential gives `***` instead."""
-        self._add(self._elapsed(), ">", plain_text(text))
+        self._add([TranscriptLine(self._elapsed(), ">", plain_text(text))])
 
     def heard(self, reply: Reply) -> None:
         """The server said this; whoever heard it has scrubbed it."""
         now, code = self._elapsed(), reply.code
-        for line in reply.lines[:-1]:
-            self._add(now, "<", f"{code}-{line}")
-        self._add(now, "<", f"{code} {reply.lines[-1]}")
+        said = [TranscriptLine(now, "<", f"{code}-{line}") for line in reply.lines[:-1]]
+        said.append(TranscriptLine(now, "<", f"{code} {reply.lines[-1]}"))
+        self._add(said)
 
     def note(self, text: str) -> None:
         """Something that was not said, but happened."""
-        self._add(self._elapsed(), "*", plain_text(text))
+        self._add([TranscriptLine(self._elapsed(), "*", plain_text(text))])
 
     def lines(self) -> tuple[TranscriptLine, ...]:
         """What is kept, in order, with a note where lines were left out."""
@@ -46,10 +46,8 @@ class Transcript:
         gap = TranscriptLine(self._last[0].seconds, "*", f"{missing} lines left out")
         return (*self._first, gap, *self._last)
 
-    def _add(self, seconds: float, direction: str, text: str) -> None:
-        line = TranscriptLine(seconds, direction, text)
-        self._count += 1
-        if len(self._first) < _HEAD:
-            self._first.append(line)
-        else:
-            self._last.append(line)
+    def _add(self, lines: list[TranscriptLine]) -> None:
+        room = _HEAD - len(self._first)
+        self._count += len(lines)
+        self._first += lines[:room]
+        self._last += lines[room:]
