@@ -38,7 +38,10 @@ FIXED: Final = ("name", "listen", "journal", "journal_retention", "key_file", "w
 
 
 class Agent:
-    """One running mailprobe: probes and serves from `run` until `stop`."""
+    """One running mailprobe: probes and serves from `run` until `stop`.
+
+    Not `scheduled`: when a canary is sent is the business of whoever `started` it.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,11 @@ class Agent:
         load: Callable[[], Configuration],
         *,
         clock: Clock | None = None,
+        scheduled: bool = True,
         started: Callable[[Agent], None] = lambda agent: None,
     ) -> None:
         own = configuration.agent
+        self._scheduled = scheduled
         self.clock = clock or SystemClock()
         self.configuration = configuration
         self.journal = (
@@ -146,6 +151,7 @@ class Agent:
             agent=self.configuration.agent.name,
             settle=self.journal.settle if self.journal else nothing_to_settle,
             remember=self._remember,
+            scheduled=self._scheduled,
         )
 
     def _web(self) -> WebServer:
@@ -202,10 +208,11 @@ class Agent:
             self.journal.save_watermark(mailbox, folder, mark.uidvalidity, mark.next_uid)
 
     async def _measure_lag(self) -> None:
+        clock = SystemClock()  # the loop turns in the machine's time, however fast the agent's runs
         while True:
-            due = self.clock.now() + LAG_EVERY
-            await self.clock.sleep_until(due)
-            self.bus.publish(LoopLagged(self.clock.now() - due))
+            due = clock.now() + LAG_EVERY
+            await clock.sleep_until(due)
+            self.bus.publish(LoopLagged(clock.now() - due))
 
     async def _keep_states(self) -> None:
         while True:

@@ -7,7 +7,7 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -27,16 +27,32 @@ DOMAIN: Final = "lab.test"
 SENDERS: Final = ("office", "newsletter", "outside")
 MAILBOXES: Final = ("sales", "support", "alerts")
 INTERVAL: Final = "5s"
+SPEED: Final = 60.0
+FASTEST: Final = 600.0
+"""Beyond that the page is a blur."""
 
 
 @click.command()
+@click.option("--outage", metavar="ID|FILE", help="Play this outage, of the catalogue of `drill` or from a file.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(1, FASTEST),
+    help=f"With --outage: its seconds in one second. Default: {SPEED:g}.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), help=f"Port of the page. Default: {PORT}, or a free one.")
-def demo(port: int | None) -> None:
-    """Run the agent on mail servers of its own: three senders, three mailboxes, nine routes. No network, no account."""
+def demo(outage: str | None, speed: float | None, port: int | None) -> None:
+    """Run the agent on mail servers of its own: three senders, three mailboxes, nine routes. No network, no account.
+
+    With --outage on servers that play a real outage, to watch it on the status page. Exit status: 0, or 2 where it
+    cannot begin.
+    """
+    if speed is not None and outage is None:
+        raise click.UsageError("--speed is the speed of an outage: name one by --outage")
     try:
-        with tempfile.TemporaryDirectory(prefix="mailprobe-demo-") as directory, runner() as loop:
+        work = _healthy(port) if outage is None else _ill(outage, speed or SPEED, port)
+        with runner() as loop:
             try:
-                loop.run(_demo(Path(directory), port))
+                loop.run(work)
             except BaseExceptionGroup as errors:
                 raise only_configuration_errors(errors) from None
     except ConfigurationError as error:
@@ -45,12 +61,21 @@ def demo(port: int | None) -> None:
         sys.exit(2)
 
 
-async def _demo(directory: Path, port: int | None) -> None:
+def _ill(outage: str, speed: float, port: int | None) -> Coroutine[object, object, None]:
+    from mailprobe.cli.demo_outage import demo_outage
+    from mailprobe.lab.outage import find
+
+    return demo_outage(find(outage), speed, _usual_port() if port is None else port)
+
+
+async def _healthy(port: int | None) -> None:
     users = {f"{name}@{DOMAIN}": secrets.token_urlsafe(12) for name in (*SENDERS, *MAILBOXES)}
-    async with lab(users, behaviour=Lively(), directory=directory) as servers:
-        file = directory / "mailprobe.yaml"
-        await asyncio.to_thread(_write, file, settings(servers, _usual_port() if port is None else port), users)
-        await Agent(load(file, {}), lambda: load(file, {}), started=_started).run()
+    with tempfile.TemporaryDirectory(prefix="mailprobe-demo-") as name:
+        directory = Path(name)
+        async with lab(users, behaviour=Lively(), directory=directory) as servers:
+            file = directory / "mailprobe.yaml"
+            await asyncio.to_thread(_write, file, settings(servers, _usual_port() if port is None else port), users)
+            await Agent(load(file, {}), lambda: load(file, {}), started=_started).run()
 
 
 def _usual_port() -> int:

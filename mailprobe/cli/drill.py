@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from mailprobe.cli.drill_findings import Findings, Knowledge, Word
-from mailprobe.cli.drilling import LEAD_IN, Settings, nobody_watching
+from mailprobe.cli.drilling import LEAD_IN, ROUTES, Settings, nobody_watching
 from mailprobe.cli.drilling import drill as play
 from mailprobe.cli.loops import runner
 from mailprobe.errors import ConfigurationError
@@ -32,7 +32,7 @@ from mailprobe.events import (
 from mailprobe.lab.outage import MINUTE, Effect, Outage, Phase, find
 from mailprobe.lab.pace import PacedClock
 from mailprobe.lab.player import Truth
-from mailprobe.model import Cause, RouteState
+from mailprobe.model import Cause, Incident, RouteState
 
 SPEED: Final = 60.0
 _WIDEST: Final = 120
@@ -56,7 +56,10 @@ _VENDOR: Final = "the vendor's first word"
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Who is struck: the same again with the same seed."
 )
-def drill(outage: str, speed: float, format_: str, seed: int) -> None:
+@click.option(
+    "--routes", type=click.IntRange(1, 20), default=ROUTES, show_default=True, help="Routes that may be struck."
+)
+def drill(outage: str, speed: float, format_: str, seed: int, routes: int) -> None:
     """Play OUTAGE, an id of the catalogue or a file, and print when mailprobe knew what, beside the vendor's word.
 
     Exit status: 0 the outage was noticed; 2 it was not; 3 the file is bad.
@@ -69,11 +72,11 @@ def drill(outage: str, speed: float, format_: str, seed: int) -> None:
         sys.exit(3)
     # each mailbox that goes down would be said here, and is said in the time line
     logging.getLogger("mailprobe").setLevel(logging.WARNING)
-    settings = Settings(speed, seed, lead_in=LEAD_IN)
+    settings = Settings(speed, seed, lead_in=LEAD_IN, routes=routes)
     as_json = format_ == "json"
     with runner() as loop:
         if not as_json:
-            _say(_head(played, settings))
+            say(head(played, settings))
         knowledge, truth = loop.run(
             play(played, settings, nobody_watching if as_json else Telling(played).while_playing)
         )
@@ -81,7 +84,7 @@ def drill(outage: str, speed: float, format_: str, seed: int) -> None:
     if as_json:
         click.echo(json.dumps(findings.document(), indent=2))
     else:
-        _say(_summary(findings, truth))
+        say(summary(findings, truth))
     sys.exit(0 if findings.noticed else 2)
 
 
@@ -119,6 +122,8 @@ class Telling:
         words, self._told = knowledge.words[self._told :], len(knowledge.words)
         for word in words:
             text = _said(word)
+            if isinstance(word, IncidentOpened):  # what it is from the beginning is no news
+                self._said.add(_now(word.incident))
             # a mailbox may go down a hundred times, and of an incident only what changed for people is news
             if not isinstance(word, MailboxDown | IncidentChanged) or text not in self._said:
                 yield word.at, "", text
@@ -143,9 +148,13 @@ def _said(word: Word) -> str:
                 return f"{incident.route}: the incident is over since {_clock(incident.end)}"
             if incident.relapses:
                 return f"{incident.route}: the incident is back (relapse {incident.relapses})"
-            return f"{incident.route}: the incident is now {incident.state}"
+            return _now(incident)
         case IncidentClosed(incident):
             return f"{incident.route}: the incident is closed"
+
+
+def _now(incident: Incident) -> str:
+    return f"{incident.route}: the incident is now {incident.state}"
 
 
 def _cause(cause: Cause) -> str:
@@ -177,17 +186,17 @@ def _assumed(phase: Phase) -> str:
     return " (its limits are assumed)" if phase.assumed else ""
 
 
-def _head(outage: Outage, settings: Settings) -> Iterator[str]:
+def head(outage: Outage, settings: Settings) -> Iterator[str]:
     begun = datetime.fromtimestamp(outage.zero_wall, UTC)
     minutes = (outage.played + settings.lead_in) / settings.speed / MINUTE
     yield from wrap(f"{outage.id}: {outage.title}", _columns())
     yield f"from {begun:%Y-%m-%d %H:%M} UTC, at {settings.speed:g} times its speed: about {minutes:.1f} minutes"
-    yield f"one canary every {settings.interval:g} s; time-outs of {settings.timeout * settings.speed:g} s"
+    yield f"a canary every {settings.interval:g} s on each route; time-outs of {settings.timeout * settings.speed:g} s"
     yield ""
     yield from _row("h:mm:ss", "what happens", "what mailprobe knows")
 
 
-def _summary(findings: Findings, truth: Truth) -> Iterator[str]:
+def summary(findings: Findings, truth: Truth) -> Iterator[str]:
     sign, acknowledged = findings.first_sign, findings.outage.acknowledged
     noted: list[tuple[str, float | None, str]] = [
         ("first sign", sign[0] if sign else None, _cause(sign[1]) if sign else ""),
@@ -237,7 +246,7 @@ def _fact(name: str, *parts: str) -> Iterator[str]:
 
 
 def _line(at: float, truth: str, known: str) -> None:
-    _say(_row(_clock(at), truth, known))
+    say(_row(_clock(at), truth, known))
 
 
 def _row(time: str, truth: str, known: str) -> Iterator[str]:
@@ -257,7 +266,7 @@ def _columns() -> int:
     return max(60, min(shutil.get_terminal_size().columns, _WIDEST))
 
 
-def _say(lines: Iterator[str] | list[str]) -> None:
+def say(lines: Iterator[str] | list[str]) -> None:
     for line in lines:
         click.echo(line)
 

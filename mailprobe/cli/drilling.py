@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import socket
 import tempfile
@@ -30,6 +31,8 @@ from mailprobe.probe.supervisor import Supervisor
 AGENT: Final = "drill"
 DOMAIN: Final = "lab.test"
 INTERVAL: Final = 60.0
+ROUTES: Final = 3
+"""Routes that the outage may strike: as those who run mail have more than one."""
 DEADLINE: Final = 300.0
 LATE_UNTIL: Final = 7200.0
 LEAD_IN: Final = 20 * MINUTE
@@ -45,7 +48,7 @@ USUAL_DELAY: Final = 4.0
 TICK: Final = 2.0
 """Seconds of the outage between two looks at states that change by nothing happening."""
 _OTHER_SOURCE: Final = "127.0.0.2"
-_IMAP: Final = frozenset({At.IMAP_CONNECT, At.IMAP_LOGIN, At.IMAP_FETCH})
+_UNTOUCHED: Final = "untouched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Settings:
     seed: int = 1
     interval: float = INTERVAL
     lead_in: float = LEAD_IN
+    routes: int = ROUTES
 
     @property
     def timeout(self) -> float:
@@ -74,8 +78,45 @@ async def nobody_watching(knowledge: Knowledge, clock: PacedClock, truth: Truth)
 
 async def drill(outage: Outage, settings: Settings, watch: Watch = nobody_watching) -> tuple[Knowledge, Truth]:
     """Plays an outage from its lead-in to its end; what the agent knew, and what happened. `watch` runs meanwhile."""
+    async with staged(outage, settings) as stage:
+        states = States()
+        knowledge = Knowledge()
+        bus = Bus()
+        bus.subscribe(states)
+        bus.subscribe(knowledge)
+        async with watch(knowledge, stage.clock, stage.truth):
+            await _play(stage, bus, states)
+    return knowledge, stage.truth
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Servers that play an outage, and what an agent is to do on them."""
+
+    outage: Outage
+    clock: PacedClock
+    truth: Truth
+    plan: Plan
+    directory: Path
+
+    async def send(self, crew: Crew, route: Route, until: float = math.inf) -> None:
+        """A canary in each interval that is played, except just before the clock jumps.
+
+        The agent's own scheduler would have to give account of every slot that is passed over.
+        """
+        names = list(self.plan.routes)
+        share = (names.index(route.name) + 1) / (len(names) + 1)
+        for slot in _slots(self.clock.now(), until, route.interval, share):
+            if not any(skip.begin - QUIET <= slot < skip.end for skip in self.outage.skips):
+                await self.clock.sleep_until(slot)
+                crew.send_now(route)
+
+
+@contextlib.asynccontextmanager
+async def staged(outage: Outage, settings: Settings) -> AsyncIterator[Stage]:
+    """The stage of an outage, whose clock runs from now on; nothing is left of it after the block."""
     clock = PacedClock(settings.speed, begin=-settings.lead_in, zero_wall=outage.zero_wall, skips=outage.skips)
-    cast = Cast.of(outage)
+    cast = Cast.of(outage, settings.routes)
     behaviour = OutageBehaviour(outage, clock, settings.seed, tagged=cast.tagged, usual_delay=USUAL_DELAY)
     with tempfile.TemporaryDirectory(prefix="mailprobe-drill-") as name:
         directory = Path(name)
@@ -83,17 +124,11 @@ async def drill(outage: Outage, settings: Settings, watch: Watch = nobody_watchi
         async with lab(users, behaviour=behaviour, directory=directory, wall=clock.wall) as servers:
             plan = cast.plan(servers, directory, settings)
             clock.start()
-            states = States()
-            knowledge = Knowledge()
-            bus = Bus()
-            bus.subscribe(states)
-            bus.subscribe(knowledge)
-            async with watch(knowledge, clock, behaviour.truth):
-                await _play(plan, outage, clock, bus, states)
-    return knowledge, behaviour.truth
+            yield Stage(outage, clock, behaviour.truth, plan, directory)
 
 
-async def _play(plan: Plan, outage: Outage, clock: PacedClock, bus: Bus, states: States) -> None:
+async def _play(stage: Stage, bus: Bus, states: States) -> None:
+    clock, plan = stage.clock, stage.plan
     async with asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, clock, bus.publish)
         crew = Crew(supervisor, clock, bus.publish, key=Key.generate(), agent=AGENT, scheduled=False)
@@ -101,25 +136,13 @@ async def _play(plan: Plan, outage: Outage, clock: PacedClock, bus: Bus, states:
             await crew.begin(plan)
             await crew.watching(plan.mailboxes)
             looking = group.create_task(_tick(states, clock, bus))
-            for number, route in enumerate(plan.routes.values()):
-                share = (number + 1) / (len(plan.routes) + 1)
-                group.create_task(_send(crew, route, clock, outage, share))
-            await clock.sleep_until(outage.end + DEADLINE)
+            for route in plan.routes.values():
+                group.create_task(stage.send(crew, route, stage.outage.end))
+            await clock.sleep_until(stage.outage.end + DEADLINE)
             await crew.stop()
             looking.cancel()
         finally:
             supervisor.cancel_all()
-
-
-async def _send(crew: Crew, route: Route, clock: PacedClock, outage: Outage, share: float) -> None:
-    """A canary in each interval that is played, except just before the clock jumps.
-
-    The agent's own scheduler would have to give account of every slot that is passed over.
-    """
-    for slot in _slots(clock.now(), outage.end, route.interval, share):
-        if not any(skip.begin - QUIET <= slot < skip.end for skip in outage.skips):
-            await clock.sleep_until(slot)
-            crew.send_now(route)
 
 
 def _slots(begin: float, end: float, interval: float, share: float) -> Iterator[float]:
@@ -138,49 +161,60 @@ async def _tick(states: States, clock: PacedClock, bus: Bus) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who takes part: one route, or two where the outage strikes only some traffic, the second one untouched."""
+    """Who takes part: routes of one sender, and one more where the outage strikes only some traffic, untouched."""
 
     outage: Outage
     tag: str | None
     other_source: str | None
+    routes: int = ROUTES
 
     @classmethod
-    def of(cls, outage: Outage) -> Cast:
-        """The cast that shows what the outage has to show."""
+    def of(cls, outage: Outage, routes: int = ROUTES) -> Cast:
+        """The cast that shows what the outage has to show, on so many routes that it may strike."""
         tags = sorted({effect.only for phase in outage.phases for effect in phase.effects if effect.only})
-        return cls(outage, tags[0] if tags else None, _OTHER_SOURCE if tags and _may_bind(_OTHER_SOURCE) else None)
+        source = _OTHER_SOURCE if tags and _may_bind(_OTHER_SOURCE) else None
+        return cls(outage, tags[0] if tags else None, source, routes)
+
+    @property
+    def senders(self) -> dict[str, tuple[str, ...]]:
+        """The senders by name, and the routes of each."""
+        struck = "inbound" if self.outage.through is Through.MX else "outbound"
+        names = tuple(f"{struck}-{number}" for number in range(1, self.routes + 1)) if self.routes > 1 else (struck,)
+        return {struck: names} | ({_UNTOUCHED: (_UNTOUCHED,)} if self.tag else {})
 
     @property
     def names(self) -> tuple[str, ...]:
         """The routes, one for each name."""
-        return ("inbound" if self.outage.through is Through.MX else "outbound", *(["untouched"] if self.tag else []))
+        return tuple(name for names in self.senders.values() for name in names)
 
     @property
     def users(self) -> tuple[str, ...]:
         """The accounts of all."""
-        return tuple(f"{who}-{name}@{DOMAIN}" for name in self.names for who in ("sender", "canary"))
+        parts = (*(f"sender-{name}" for name in self.senders), *(f"canary-{name}" for name in self.names))
+        return tuple(f"{part}@{DOMAIN}" for part in parts)
 
     def tagged(self, context: Context, tag: str) -> bool:
         """Whether traffic carries the tag: all but that of the route `untouched`."""
         if context.peer == self.other_source:
             return False
         known = (context.sender, context.recipient, context.user)
-        return not any(who and who.partition("@")[0].endswith("-untouched") for who in known)
+        return not any(who and who.partition("@")[0].endswith(f"-{_UNTOUCHED}") for who in known)
 
     def plan(self, servers: Lab, directory: Path, settings: Settings) -> Plan:
         """What the agent is to do."""
-        senders = {name: self._sender(name, servers, directory) for name in self.names}
+        senders = {name: self._sender(name, servers, directory) for name in self.senders}
         mailboxes = {name: _mailbox(f"canary-{name}", name, servers, directory, settings) for name in self.names}
         bounces = {
             sender.bounces_to: _mailbox(f"sender-{name}", sender.bounces_to, servers, directory, settings)
             for name, sender in senders.items()
             if sender.bounces_to
         }
-        return Plan(
-            {name: _route(name, senders[name], mailboxes[name], settings) for name in self.names},
-            senders,
-            {**mailboxes, **bounces},
-        )
+        routes = {
+            name: _route(name, senders[sender], mailboxes[name], settings)
+            for sender, names in self.senders.items()
+            for name in names
+        }
+        return Plan(routes, senders, {**mailboxes, **bounces})
 
     def _sender(self, name: str, servers: Lab, directory: Path) -> Sender:
         address = f"sender-{name}@{DOMAIN}"
@@ -194,7 +228,7 @@ class Cast:
             verify=verifies,
             ca_file=servers.ca_file,
             server_name=HOST_NAME,
-            source_address=self.other_source if name == "untouched" else None,
+            source_address=self.other_source if name == _UNTOUCHED else None,
             family=Family.IPV4,
         )
         return Sender(

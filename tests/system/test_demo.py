@@ -194,3 +194,62 @@ def test_the_usual_port_taken(tmp_path: Path) -> None:
         _until(lambda: demo.get("-/healthy")[0] == 200)
         assert demo.end() == 0
         assert TRACEBACK not in demo.err
+
+
+# ---- an outage
+
+OUTAGE = """\
+id: short
+title: Ten minutes of refusals
+acknowledged: {at: 2026-01-22T19:05:00Z, minutes: 5, where: a page}
+replay:
+  zero: 2026-01-22T19:00:00Z
+  through: mx
+  phases:
+    - {label: full, from: 0, to: 10, effects: [{at: rcpt, do: reply, reply: '550 5.1.1 no such user'}]}
+    - {label: recovered, from: 10, to: 70, effects: []}
+  skip:
+    - {from: 16, to: 68}
+"""
+
+
+def test_an_outage_on_the_status_page(tmp_path: Path) -> None:
+    file = tmp_path / "short.yaml"
+    file.write_text(OUTAGE)
+    with running(tmp_path, "--outage", str(file), "--speed", "200", "--port", "0") as demo:
+        _until(lambda: any(route["code"] == 550 for route in demo.json("api/v1/routes")["routes"]), 60)
+        _until(lambda: "The outage is over." in demo.out, 60)
+        incidents = demo.json("api/v1/incidents")["incidents"]
+        assert {incident["route"] for incident in incidents} == {"inbound-1", "inbound-2", "inbound-3"}
+        for incident in incidents:
+            assert (incident["stage"], incident["code"], incident["enhanced_code"]) == ("rcpt", 550, "5.1.1")
+            assert incident["begin"].startswith("2026-01-22T1"), "the outage's own time"
+        status, page = demo.get("")
+        assert status == 200
+        assert "2026-01-22" in page
+        secrets = secrets_of(tmp_path)
+        assert len(secrets) >= 4, "the test knows the passwords"
+        assert demo.end() == 0
+        assert [line.split()[0] for line in demo.out.splitlines() if "FULL" in line] == ["0:00:00"]
+        assert "FAILING" in demo.out
+        assert TRACEBACK not in demo.err
+        assert [secret for secret in secrets if secret in demo.out + demo.err + page] == []
+        assert [*(tmp_path / "tmp").iterdir()] == [], "nothing is left behind"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--outage", "m365-2027"), "m365-2026-01-22"),
+        (("--speed", "10"), "--outage"),
+        (("--outage", "m365-2026-01-22", "--speed", "0"), "--speed"),
+    ],
+    ids=["no such outage", "the speed of nothing", "no speed"],
+)
+def test_an_outage_that_cannot_be_played(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    with running(tmp_path, *options) as demo:
+        assert demo.process.wait(30) == 2
+        _until(lambda: not any(thread.is_alive() for thread in demo._threads))
+        assert demo.out == ""
+        assert said in demo.err
+        assert TRACEBACK not in demo.err

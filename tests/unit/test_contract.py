@@ -35,13 +35,13 @@ OPTIONS = {
     },
     "check": {"-c", "--config", "--connect"},
     "demo": {"--port", "--outage", "--speed"},
-    "drill": {"--speed", "--format", "--seed"},
+    "drill": {"--speed", "--format", "--seed", "--routes"},
     "report": {"-c", "--config", "--since", "--format"},
     "config": set(),
 }
 OPTIONS_EVERYWHERE = {"--help", "-v", "--verbose", "--log-format"}
 LATER_COMMANDS = {"report"}
-LATER_OPTIONS = {"demo": {"--outage", "--speed"}}
+LATER_OPTIONS: dict[str, set[str]] = {}
 
 PATHS = {
     *("/metrics", "/probe", "/-/healthy", "/-/ready", "/-/reload", "/", "/canaries/{id}"),
