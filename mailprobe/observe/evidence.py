@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Final
 
 from mailprobe.errors import EnhancedStatus, ProbeFailure, Reason, Reply, Stage
+from mailprobe.message.replies import meaning_of
 from mailprobe.model import Attempt, AttemptOutcome, Bounce, Cause, Outcome, Symptom, Verdict
 
 
@@ -30,11 +31,24 @@ class Mark:
     """One canary, or one log-in refused, as evidence. `grade` None: nothing is known of it yet.
 
     `opened` orders marks: what a canary says, it says of the moment in which it was opened. `known` is when the
-    first evidence came, `dot` when the final dot was flushed. `judged`: its verdict is in. `passed`: deferred once
-    and accepted at the next attempt, as a greylisted message is.
+    first evidence came, `dot` when the final dot was flushed. `judged`: its verdict is in. `odd` counts
+    the attempts that failed as greylisting does not fail them. `passed`: deferred once, as by greylisting, and
+    accepted at the next attempt. `confirmed`: something else says the same, so that it is no coincidence: a second odd
+    attempt, or canaries of other routes (`together`).
     """
 
-    __slots__ = ("cause", "dot", "grade", "hard", "judged", "known", "opened", "passed")
+    __slots__ = (
+        "cause",
+        "confirmed",
+        "dot",
+        "grade",
+        "hard",
+        "judged",
+        "known",
+        "odd",
+        "opened",
+        "passed",
+    )
 
     def __init__(self, opened: float) -> None:
         self.opened = opened
@@ -44,7 +58,9 @@ class Mark:
         self.cause = NO_CAUSE
         self.hard = False
         self.judged = False
+        self.odd = 0
         self.passed = False
+        self.confirmed = False
 
 
 NO_CAUSE: Final = Cause()
@@ -105,6 +121,12 @@ def cause_of_attempt(attempt: Attempt) -> Cause:
     said = attempt.last_reply
     refused = said.reply if said and said.reply.is_refusal and said.stage is attempt.stage else None
     return Cause(attempt.stage, *_codes(refused), attempt.reason)
+
+
+def may_be_greylisting(attempt: Attempt) -> bool:
+    """Whether an attempt failed as one does that a greylisting server sees for the first time."""
+    said = attempt.last_reply
+    return said is not None and said.stage is attempt.stage and meaning_of(said.stage, said.reply).may_be_greylisting
 
 
 def cause_of_bounce(bounce: Bounce) -> Cause:

@@ -30,6 +30,7 @@ from mailprobe.observe.evidence import (
     cause_of_verdict,
     dominating,
     is_hard,
+    may_be_greylisting,
 )
 from mailprobe.observe.usual import Greylisting, UsualDelay, UsualInterval
 
@@ -73,6 +74,7 @@ class RouteMemory:
         "flying",
         "interval",
         "last_word",
+        "news",
         "promise",
         "sign",
         "state",
@@ -92,6 +94,8 @@ class RouteMemory:
         self.promise = 0.0
         self.sign: Mark | None = None
         """A first sign that nobody has taken yet."""
+        self.news: list[Mark] = []
+        """Canaries newly affected, which nobody has compared with those of other routes yet."""
         self._marks: dict[str, Mark] = {}
         self._greylisting = Greylisting()
         self._bad = 0
@@ -137,7 +141,7 @@ class RouteMemory:
             return
         if attempt.outcome not in FAILED:
             if mark.grade is Grade.AGAINST:
-                mark.passed = attempt.number == 2
+                mark.passed = attempt.number == 2 and not mark.odd
                 self._decide(mark, Grade.TROUBLE, mark.cause, attempt.ended)
             return
         self.flying.pop(canary.id, None)
@@ -147,6 +151,8 @@ class RouteMemory:
             self._greylisting.failed_again()
         elif self._greylisting.is_usual and attempt.outcome is AttemptOutcome.DEFERRED:
             return
+        mark.odd += not may_be_greylisting(attempt)
+        mark.confirmed = mark.confirmed or mark.odd > 1
         self._decide(mark, Grade.AGAINST, cause_of_attempt(attempt), attempt.ended)
 
     def bounced(self, canary: Canary, bounce: Bounce) -> None:
@@ -169,7 +175,7 @@ class RouteMemory:
         mark.judged = True
         if outcome in SEEN:
             grade, cause = self._of_seen(verdict, mark)
-            mark.passed = verdict.retried and verdict.attempts == 2
+            mark.passed = verdict.retried and verdict.attempts == 2 and not mark.odd
         else:
             grade, cause = Grade.AGAINST, cause_of_verdict(verdict)
         self._recent.append(Grade.TROUBLE if grade and mark.passed else Grade.AGAINST if grade else Grade.GOOD)
@@ -179,6 +185,11 @@ class RouteMemory:
         """Something else went wrong that mail on this route depends on."""
         self._recent.append(Grade.AGAINST)
         self._decide(Mark(at), Grade.TROUBLE, cause, at)
+        self.news.clear()  # it is said of other routes too, and is one observation all the same
+
+    def confirm(self) -> None:
+        """Marks of this route were confirmed by those of others."""
+        self._reconsider()
 
     def has_late(self, now: float) -> bool:
         """Whether a message is on its way for longer than is usual."""
@@ -234,11 +245,17 @@ class RouteMemory:
             return False
         return (
             self.state is RouteState.FAILING
-            or _hard(self.decided) >= DEGRADED_HARD
+            or self._is_hard_enough
             or _bad(self.decided[-SHARE:]) >= CERTAIN_SHARE
             or self._recent.count(Grade.AGAINST) >= CERTAIN_RECENT
             or RECENT - self._recent.count(Grade.GOOD) >= CERTAIN_RECENT_PASSED
         )
+
+    @property
+    def _is_hard_enough(self) -> bool:
+        """Two hard ones, or three where all that they say is that a message was not there: one is lost now and then."""
+        reasons = [mark.cause.reason for mark in self.decided if mark.hard]
+        return len(reasons) >= DEGRADED_HARD + all(reason is Reason.NOT_THERE for reason in reasons)
 
     @property
     def is_refused(self) -> bool:
@@ -285,6 +302,8 @@ class RouteMemory:
             self.affected += bool(grade)
             if mark.opened >= self._floor:
                 self._enter(mark)
+                if grade:
+                    self.news.append(mark)
         if grade or before or self._bad:
             self._bad = _bad(self.decided)
         if before is None and grade and mark.opened >= self._floor and _bad(self.decided[-SHARE:]) == 1:
@@ -327,6 +346,7 @@ class RouteMemory:
         if (
             sum(1 for mark in newest if mark.grade and not mark.passed) >= DEGRADED_NEWEST
             or _bad(newest[-DEGRADED_NEWEST:]) == DEGRADED_NEWEST
+            or any(mark.grade and mark.confirmed for mark in newest)
             or _bad(marks[-SHARE:]) >= DEGRADED_SHARE
             or _hard(marks) >= DEGRADED_HARD
             or (not self._ok_once and any(mark.judged and mark.grade for mark in marks))

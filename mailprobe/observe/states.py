@@ -14,7 +14,9 @@ What a canary says, it says of the moment in which it was opened; a verdict that
 No evidence at all: skipped, unobserved, throttled, anything else that is the agent's own (`evidence.OURS`).
 
 1. A **sign** is the first affected canary among the last 10. It is published, and is no state.
-2. **degraded**: 2 of the newest 4 are affected, or 3 of the last 10, or 2 of the last 30 by something hard. One odd
+2. **degraded**: 2 of the newest 4 are affected, or 3 of the last 10, or 2 of the last 30 by something hard; or one of
+   the newest 4 that is *confirmed*: a second attempt of it failed too, and not as by greylisting, or canaries of other
+   routes that share its sender or mailbox were affected in the same way at the same time (`together`). One odd
    failure is none of these; every third canary affected is the first of them at the fourth. Before a route was
    ever ok, one verdict is enough: there is nothing good that it could be the exception of.
 3. **failing**: the newest 4 are all against, or 8 of the last 10, not counting what is late and still in flight.
@@ -26,15 +28,17 @@ No evidence at all: skipped, unobserved, throttled, anything else that is the ag
    except where the newest canaries are refused on the way in, which is known without looking.
 6. A mailbox that is lost is normal life while it comes back. One that is refused to us by something hard (a log-in, a
    certificate, a folder) is at once one mark of trouble on each of its routes, one for each time that it is down.
-7. *Greylisting.* A canary deferred once and then accepted is affected, but among the newest 4 it counts only if the
-   one beside it is affected too: now and then is no alarm, many are. Where nearly all are deferred once, and few of
-   them twice, it says nothing. A route that was never ok and shows nothing but deferrals is not called failing before
-   20 canaries. The journal remembers over a restart that it was.
+7. *Greylisting.* A canary deferred once and then accepted is affected; if its reply was one that greylisting servers
+   give, it counts among the newest 4 only if the one beside it is affected too: now and then is no alarm, many are.
+   Where nearly all are deferred once, and few of them twice, it says nothing. A route that was never ok and shows
+   nothing but deferrals is not called failing before 20 canaries. The journal remembers over a restart that it was.
 
 Why these numbers. A healthy route that defers one attempt in 200 has 2 affected of 4 about three times a month at one
-canary a minute: a few minutes of degraded, and rightly, but no incident. For that `RouteMemory.is_certain` asks more:
-failing, or 2 hard ones, or 5 of the last 10, or 7 of the last 60 (12 with those accepted at the second attempt), which
-chance does once in years. An incident knows its beginning, so being certain some minutes later costs nothing.
+canary a minute: a few minutes of degraded, and rightly, but no incident. One that fails twice comes once a month. For
+an incident `RouteMemory.is_certain` asks more: failing, or 2 hard ones (3 if they are merely not there), or 5 of the
+last 10, or 7 of the last 60 (12 with those that greylisting may explain), which chance does once in years. An incident
+knows its beginning, so being certain some minutes later costs nothing. How soon degraded comes is a matter of luck
+where a part is affected, and no rule can change that: `tests/bench/README.md` has the odds.
 """
 
 from __future__ import annotations
@@ -66,6 +70,7 @@ from mailprobe.model import Cause, Incident, RouteState, Trend
 from mailprobe.observe.evidence import OURS, cause_of_failure, is_hard
 from mailprobe.observe.incidents import BLIND_INCIDENT, Incidents, Situation
 from mailprobe.observe.route_memory import UNKNOWN_AFTER, RouteMemory
+from mailprobe.observe.together import Together
 
 BLIND_SECONDS: Final = 60.0
 """A connection that is dropped and comes back is normal life; a minute without looking is not."""
@@ -149,6 +154,7 @@ class States:
         self._marked: set[str] = set()
         self._once_ok: frozenset[str] = frozenset()
         self._incidents = Incidents(new_id) if new_id else Incidents()
+        self._together = Together()
         self._pending: deque[Event] = deque(maxlen=_PENDING)
         self._ticked: float | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -310,6 +316,7 @@ class States:
             self._shown.setdefault(name, _Shown())
         for name in self._incidents.routes - self._routes.keys():  # of an earlier configuration
             self._pending.extend(self._incidents.forget(name))
+        self._together.change((route.name, route.sender, route.mailbox) for route in self._routes.values())
         names = {*event.mailboxes, *(route.mailbox for route in self._routes.values())}
         self._mailboxes = {name: self._mailboxes.get(name, MailboxSeen(name)) for name in names}
         self._marked &= names
@@ -336,6 +343,10 @@ class States:
         memory, shown = route.memory, self._shown[route.name]
         if self._mailboxes[route.mailbox].up:
             memory.late(now)
+        for name in self._confirmed(route):
+            self._routes[name].memory.confirm()
+            if name != route.name:
+                self._settle(self._routes[name], now)
         if mark := memory.sign:
             memory.sign = None
             self._pending.append(SignSeen(route.name, mark.known, mark.opened, mark.cause))
@@ -347,6 +358,13 @@ class States:
         if state is not RouteState.OK or self._incidents.follows(route.name):
             self._pending.extend(self._incidents.follow(self._situation(route, state, now)))
         return shown
+
+    def _confirmed(self, route: RouteSeen) -> set[str]:
+        """The routes whose canaries were affected as the newest of this route were."""
+        news, route.memory.news = route.memory.news, []
+        interval = route.memory.interval.seconds
+        names = {name for mark in news for name in self._together.affected(route.name, mark, interval)}
+        return names & self._routes.keys()
 
     def _state(self, route: RouteSeen, now: float) -> RouteState:
         memory = route.memory

@@ -10,6 +10,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
@@ -45,6 +46,7 @@ DEADLINE = 300.0
 RETRY = (60.0, 120.0)
 MAILBOX = "contoso"
 ROUTE = "inbound"
+"""The first route of a simulation; the others are this with a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Told:
 
 
 class Simulation:
-    """One route in one world, healthy for a while first; instant 0 is when the world begins to matter."""
+    """Routes to one mailbox in one world, healthy for a while first; instant 0 is when the world begins to matter."""
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class Simulation:
         warm_up: float = 3600.0,
         deadline: float = DEADLINE,
         logins: Logins = lambda at, random: None,
+        routes: int = 1,
     ) -> None:
         self.random = Random(seed)
         self.states = States(new_id=map("incident{}".format, itertools.count(1)).__next__)
@@ -134,17 +137,18 @@ class Simulation:
         self._retry, self._deadline = retry, deadline
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._tickets = itertools.count()
-        self._phase = self.random.random() * INTERVAL
+        self._phases = {f"{ROUTE}{number or ''}": self.random.random() * INTERVAL for number in range(routes)}
         self._from = -warm_up
         self._up = True
         self._unseen: list[Callable[[float], None]] = []
 
     def run(self, until: float) -> Told:
         """Plays from the warm-up to an instant, with a tick a second around everything that happens."""
-        self._publish(RoutesChanged(added=((ROUTE, "outside", MAILBOX, "mx"),)))
+        self._publish(RoutesChanged(added=tuple((route, "outside", MAILBOX, "mx") for route in self._phases)))
         self._publish(MailboxUp(MAILBOX, self._from))
         for number in range(int((until - self._from) // INTERVAL)):
-            self._at(self._from + self._phase + number * INTERVAL, self._open)
+            for route, phase in self._phases.items():
+                self._at(self._from + phase + number * INTERVAL, partial(self._open, route))
             self._at(self._from + number * INTERVAL, self._look)
         for second in range(int(self._from), int(until), 5):
             self._at(float(second), self._tick)
@@ -165,9 +169,9 @@ class Simulation:
     def _tick(self, at: float) -> None:
         self.told.take(self.states.tick(at))
 
-    def _open(self, at: float) -> None:
+    def _open(self, route: str, at: float) -> None:
         id = f"canary{next(self._tickets)}"
-        canary = Canary(id, ROUTE, "outside", MAILBOX, at, at + self._deadline, at + 86400.0)
+        canary = Canary(id, route, "outside", MAILBOX, at, at + self._deadline, at + 86400.0)
         self._publish(CanaryOpened(canary))
         self._attempt(canary, 1, at)
 
@@ -303,7 +307,11 @@ class Month:
         chance = self.random.random()
         hiccup = self._hiccups_at(number % self.providers, at)
         if chance < self.odd or self._greylists(number, attempt, at) or (hiccup and chance < 0.6):
-            self._deferred(canary, number, attempt, at, _ODD[int(chance * 1e6) % len(_ODD)] if hiccup else _ODD[0])
+            if chance < self.odd or not hiccup:
+                why = _ODD[0] if chance < self.odd else _GREYLISTED
+            else:
+                why = _ODD[int(chance * 1e6) % len(_ODD)]
+            self._deferred(canary, number, attempt, at, why)
             return
         transit = usual(self.random) + (30.0 * chance if hiccup else 60.0 if chance > 0.9995 else 0.0)
         if 0.5 < chance < 0.50002:
@@ -363,6 +371,7 @@ class Month:
                 self._next[provider] += 1
 
 
+_GREYLISTED = Refused(Stage.RCPT, Reason.DEFERRED, "450 4.2.0 Greylisted")
 _ODD: tuple[Refused, ...] = (
     Refused(Stage.RCPT, Reason.DEFERRED, "451 4.3.0 try again later"),
     Refused(Stage.GREETING, Reason.DEFERRED, "421 4.3.2 shutting down"),
