@@ -2,7 +2,8 @@
 
 Idea from blackbox_exporter: what pushes a failure out of the recent records must not be a success, since failures
 are what people come to look at. Memory is bounded: records of a route, records in all, bytes of a record. Transcripts
-are kept of failures and of each route's latest success, and of both only of the newest.
+are kept of failures and of each route's latest success, and of both only of the newest. What is older is remembered
+as a trace, by which a page draws a route's last hours.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ from mailprobe.events import (
 from mailprobe.message.received import Hop
 from mailprobe.model import Attempt, Bounce, Canary, Outcome, PolicyFacts, Sighting, Verdict
 from mailprobe.observe.arrival import UNKNOWN, Arrival, arrival_of
+from mailprobe.observe.evidence import NOT_EVIDENCE
+from mailprobe.observe.trace import Trace
 
 PER_ROUTE: Final = 50
+JUDGED_LAST: Final = 300
+"""Canaries of all routes of which the order of their verdicts is known."""
 TOTAL: Final = 4000
 """Records in all, about 3 KB each: half of them for what is recent, half for failures."""
 TRANSCRIPTS: Final = {True: 500, False: 250}
@@ -85,6 +90,9 @@ class History:
         self._records: dict[str, Record] = {}
         self._said: dict[bool, dict[str, None]] = {True: {}, False: {}}
         self._alike: dict[Hashable, Any] = {}
+        self._judged_last: deque[str] = deque(maxlen=JUDGED_LAST)
+        self._traces: dict[str, Trace] = {}
+        self._begun: float | None = None
 
     def __call__(self, event: Event) -> None:
         """Takes an event in; those that say nothing of a canary are ignored."""
@@ -130,6 +138,11 @@ class History:
         found.sort(key=lambda record: record.canary.opened, reverse=True)
         return tuple(found[:limit])
 
+    def judged_last(self) -> tuple[Record, ...]:
+        """The canaries judged last, the newest verdict first; costs little however many routes there are."""
+        found = (self._records.get(canary) for canary in reversed(self._judged_last))
+        return tuple(record for record in found if record)
+
     def in_flight(self) -> tuple[Record, ...]:
         """Canaries without a verdict, the oldest first."""
         return tuple(record for record in self._records.values() if record.verdict is None)
@@ -137,6 +150,10 @@ class History:
     def last(self, route: str) -> Record | None:
         """The canary of a route that was judged last."""
         return next(iter(self.latest(route, 1)), None)
+
+    def trace(self, route: str) -> Trace | None:
+        """The last hours of a route, None as long as nothing was judged there."""
+        return self._traces.get(route)
 
     def _newest_of(self, route: str) -> Iterator[Record]:
         history = self._routes.get(route)
@@ -182,8 +199,19 @@ class History:
         slim = replace(verdict, sighting=None, bounce=None)
         self._change(canary, verdict=slim, bounce=record.bounce or verdict.bounce)
         self._keep_transcript(self._records[canary.id], history)
+        self._draw(self._records[canary.id], verdict)
         history.recent.append(canary.id)
+        self._judged_last.append(canary.id)
         self._trim(history)
+
+    def _draw(self, record: Record, verdict: Verdict) -> None:
+        if verdict.outcome in NOT_EVIDENCE:
+            return
+        route, opened = record.canary.route, record.canary.opened
+        if self._begun is None:
+            self._begun = opened
+        trace = self._traces.get(route) or self._traces.setdefault(route, Trace(self._begun))
+        trace.add(opened, verdict.at, verdict.delivery_seconds, record.is_failure)
 
     def _keep_transcript(self, record: Record, history: _RouteHistory) -> None:
         said = self._said[record.is_failure]
@@ -223,6 +251,7 @@ class History:
         removed = frozenset(event.removed)
         for route in removed:
             self._routes.pop(route, None)
+            self._traces.pop(route, None)
         for canary in [key for key, record in self._records.items() if record.canary.route in removed]:
             self._forget(canary)
         for route, *_ in event.added:

@@ -216,6 +216,10 @@ class States:
         """Incidents that are not closed and the last that were, the newest first."""
         return self._incidents.all
 
+    def has(self, route: str) -> bool:
+        """Whether there is such a route."""
+        return route in self._routes
+
     def incident(self, route: str) -> Incident | None:
         """The incident of a route that is not closed."""
         return self._incidents.current(route)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import floor
+
 from mailprobe.errors import Reason, Reply, plain_text
-from mailprobe.model import AttemptOutcome, Outcome, Verdict
+from mailprobe.model import AttemptOutcome, Cause, Outcome, Verdict
 from mailprobe.observe.history import Record
 
 
@@ -16,6 +19,34 @@ def seconds_text(seconds: float) -> str:
     if seconds < 99.95:
         return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
     return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def span_text(seconds: float) -> str:
+    """A length of time for people, of minutes rather than of milliseconds: `42 s`, `1 h 40 min`, `3 days 4 h`."""
+    whole = max(0, round(seconds))
+    if whole < 100:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if minutes < 100:
+        return f"{minutes} min" + (f" {whole % 60} s" if minutes < 10 and whole % 60 else "")
+    if hours < 48:
+        return f"{hours} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    return f"{days} days" + (f" {hours % 24} h" if hours % 24 else "")
+
+
+def percent_text(part: float) -> str:
+    """A part of the whole with two decimals, never rounded up: 100% is all of it."""
+    return f"{floor(part * 10_000) / 100:.2f}%"
+
+
+def cause_words(cause: Cause) -> str:
+    """Where, with which reply, why: `rcpt 451 4.3.2 deferred`."""
+    return " ".join(str(part) for part in (cause.stage, cause.code, cause.enhanced_code, cause.reason) if part)
+
+
+def outcome_words(outcomes: Mapping[Outcome, int]) -> str:
+    """How many canaries came to what: `1,430 delivered, 8 deferred`."""
+    return ", ".join(f"{count:,} {outcome}" for outcome, count in outcomes.items())
 
 
 def verdict_words(verdict: Verdict) -> str:

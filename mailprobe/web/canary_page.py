@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from typing import Final
 
 from mailprobe.clock import Clock
 from mailprobe.errors import Stage
@@ -12,7 +13,10 @@ from mailprobe.observe.families import METHODS
 from mailprobe.observe.history import Record
 from mailprobe.observe.wording import said, seconds_text
 from mailprobe.web.html import Html, absolute, facts, marked, page, table
+from mailprobe.web.overview import Choice
 from mailprobe.web.pages import transit
+
+_COLUMNS: Final = ("Stage|tight", "Time|number", "In the whole", "What was said|long")
 
 
 def canary_page(clock: Clock, record: Record) -> str:
@@ -30,7 +34,7 @@ def canary_page(clock: Clock, record: Record) -> str:
 
 def _facts(clock: Clock, record: Record) -> Iterator[tuple[str, str]]:
     canary, verdict, found = record.canary, record.verdict, record.arrival.authentication
-    yield "Route", canary.route
+    yield "Route", Html(f'<a href="{escape(Choice(routes=(canary.route,)).link())}">{escape(canary.route)}</a>')
     yield "From, to", f"{canary.sender}, {canary.mailbox}"
     yield "Outcome", marked(verdict.outcome) if verdict else "in flight"
     yield "Why", said(record)
@@ -65,8 +69,8 @@ def _attempt(clock: Clock, attempt: Attempt, record: Record | None = None) -> st
         (
             f"<h2>Attempt {attempt.number}: {marked(attempt.outcome)}</h2>",
             facts(_of_attempt(clock, attempt)),
-            table(("Stage|tight", "Time|number", "In the whole", "What was said"), rows) if rows else "",
-            f"<pre>{escape(lines)}</pre>" if lines else "",
+            table(_COLUMNS, rows, caption=f"Stages of attempt {attempt.number}") if rows else "",
+            f"<h3>Transcript, seconds since it began</h3><pre>{escape(lines)}</pre>" if lines else "",
         )
     )
 
@@ -108,7 +112,8 @@ def _stages(attempt: Attempt, record: Record | None) -> Iterator[tuple[str, ...]
     for time in attempt.stages:
         failed = time.stage == attempt.stage
         name = marked("failing", time.stage) if failed else time.stage
-        yield name, seconds_text(time.seconds), _bar(gone, time.seconds, total), _said(attempt, time.stage)
+        bar = _bar(gone, time.seconds, total, ' class="bad"' if failed else "")
+        yield name, seconds_text(time.seconds), bar, _said(attempt, time.stage)
         gone += time.seconds
     if record and record.sighting and way is not None:
         yield Stage.TRANSIT, seconds_text(way), _bar(gone, way, total), f"in {record.sighting.folder}"
@@ -123,13 +128,13 @@ def _said(attempt: Attempt, stage: Stage) -> Html:
     return Html("<br>".join(escape(line) for line in lines))
 
 
-def _bar(begin: float, seconds: float, total: float) -> Html:
+def _bar(begin: float, seconds: float, total: float, kind: str = "") -> Html:
     """A bar as wide as its part of the whole, and wide enough to be seen."""
     width = max(0.8, 100 * seconds / total) if total > 0 else 0.8
     left = min(100 * begin / total, 100 - width) if total > 0 else 0.0
     return Html(
         '<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect x="{max(0.0, left):.2f}" y="2" width="{width:.2f}" height="6"/></svg>'
+        f'<rect{kind} x="{max(0.0, left):.2f}" y="2" width="{width:.2f}" height="6"/></svg>'
     )
 
 
@@ -138,4 +143,6 @@ def _hops(record: Record) -> str:
     if not hops:
         return ""
     rows = ((hop.from_ or "", hop.by or "", "" if hop.seconds is None else f"{hop.seconds:.0f} s") for hop in hops)
-    return "<h2>Way, by the clocks of others</h2>" + table(("From", "By", "After|number"), rows)
+    return "<h2>Way, by the clocks of others</h2>" + table(
+        ("From", "By", "After|number"), rows, caption="Servers that it passed"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -16,18 +16,22 @@ from mailprobe.observe.document import SCHEMA, canary_document, incident_documen
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
-from mailprobe.web import pages
+from mailprobe.web import overview, pages
 from mailprobe.web.accept import accepts_gzip, prefers_openmetrics
 from mailprobe.web.access import from_elsewhere
 from mailprobe.web.canary_page import canary_page
+from mailprobe.web.overview import Choice, RouteRow
 
 Reload = Callable[[], Awaitable[tuple[str, ...]]]
 """Reads the configuration again; answers the problems, none if it is in use."""
+Item = TypeVar("Item")
 Ready = Callable[[], str | None]
 """Why the agent is not ready, None if it is."""
 
 _SLOWEST_READER: Final = 60.0
 """Seconds in which a page must be taken; a reader that stops reading holds megabytes."""
+_SLICE: Final = 0.001
+"""Seconds of work on a page after which others get their turn."""
 _CANARIES: Final = 50
 _MOST_CANARIES: Final = 500
 
@@ -102,9 +106,11 @@ class Handlers:
 
     async def status(self, request: web.Request) -> web.Response:
         """The status page."""
-        shown = pages.overview(self._states, self._history, self._clock.now(), self._metrics.notice)
-        page = await asyncio.to_thread(pages.status_page, self._clock, shown, __version__)
-        return _html(page)
+        choice = Choice.of(request.query.items())
+        rows = await self._in_slices(overview.rows(self._states, self._history, self._clock.now()))
+        shown = overview.overview(rows, self._states, self._history, choice, self._metrics.notice)
+        parts = await self._in_slices(pages.status_parts(self._clock, shown, __version__))
+        return _html(pages.status_page(shown, parts))
 
     async def canary(self, request: web.Request) -> web.Response:
         """One canary whole."""
@@ -112,8 +118,8 @@ class Handlers:
 
     async def api_routes(self, request: web.Request) -> web.StreamResponse:
         """All routes with their state and last canary."""
-        shown = pages.overview(self._states, self._history, self._clock.now())
-        return await _json_list(request, "routes", (self._route(row) for row in shown.routes))
+        rows = overview.rows(self._states, self._history, self._clock.now())
+        return await _json_list(request, "routes", (self._route(row) for row in rows))
 
     async def api_canaries(self, request: web.Request) -> web.StreamResponse:
         """The last canaries, the newest first."""
@@ -146,7 +152,20 @@ class Handlers:
             raise web.HTTPNotFound(text="no such canary, or it is no longer remembered\n")
         return record
 
-    def _route(self, row: pages.RouteRow) -> dict[str, Any]:
+    async def _in_slices(self, items: Iterable[Item]) -> list[Item]:
+        """The items, with a pause after each slice of work in which whoever probes may go on.
+
+        In a thread it would take turns with the loop too, but of 5 ms each.
+        """
+        found, until = [], self._clock.now() + _SLICE
+        for item in items:
+            found.append(item)
+            if self._clock.now() >= until:
+                await asyncio.sleep(0)
+                until = self._clock.now() + _SLICE
+        return found
+
+    def _route(self, row: RouteRow) -> dict[str, Any]:
         route = row.route
         return {
             "route": route.name,

@@ -1,108 +1,52 @@
-"""The status page: routes, the worst first; incidents; mailboxes; the last canaries."""
+"""The status page, what a duty engineer opens first: how many routes are how, what is wrong, and everything else."""
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
 from mailprobe.clock import Clock
-from mailprobe.model import Cause, Incident, RouteState, Trend
-from mailprobe.observe.history import TOTAL, History, Record
-from mailprobe.observe.states import MailboxSeen, RouteReport, RouteSeen, States
-from mailprobe.observe.wording import said, seconds_text
-from mailprobe.web.html import Html, absolute, ago, marked, page, table
+from mailprobe.model import Incident, RouteState, Trend
+from mailprobe.observe.history import Record
+from mailprobe.observe.states import MailboxSeen, RouteReport
+from mailprobe.observe.wording import cause_words, said, seconds_text, span_text
+from mailprobe.web.html import Html, absolute, ago, marked, page, table_parts
+from mailprobe.web.matrix import DETAILED, matrix
+from mailprobe.web.overview import NOT_OK, WORST_FIRST, Choice, Overview, RouteRow
+from mailprobe.web.sparkline import sparkline
 
 REFRESH: Final = 15
 """Seconds after which the browser asks for the page again."""
-_CANARIES_SHOWN: Final = 50
-_INCIDENTS_SHOWN: Final = 20
-_ROUTES_SHOWN: Final = 2000
-"""Rows of a page that a browser still likes; the API has all."""
-_WORST_FIRST: Final = (RouteState.FAILING, RouteState.DEGRADED, RouteState.UNKNOWN, RouteState.OK)
+ROWS: Final = 50
+"""Routes that are not ok, and mailboxes, that are told in full; of more the matrix and the API tell."""
 _TRENDS: Final = {Trend.WORSE: "getting worse", Trend.SAME: "unchanged", Trend.BETTER: "getting better"}
+_STATES: Final = {"": "any", NOT_OK: "not ok", **{str(state): str(state) for state in WORST_FIRST}}
 
 
-@dataclass(frozen=True, slots=True)
-class RouteRow:
-    """A route as the status page shows it."""
-
-    route: RouteSeen
-    report: RouteReport
-    last: Record | None
-
-    @property
-    def state(self) -> RouteState:
-        """What may be said of it."""
-        return self.report.state
+def status_page(shown: Overview, parts: Sequence[str]) -> str:
+    """The page of its parts; the browser asks again by itself, unless told not to."""
+    bad = [f"{shown.counts[state]} {state}" for state in WORST_FIRST[:2] if shown.counts[state]]
+    refresh = REFRESH if shown.choice.refresh else None
+    return page("mailprobe", *parts, tab=" - ".join((*bad[:1], "mailprobe")), refresh=refresh)
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """All that the status page shows, taken at one instant: the page itself may then be made in a thread."""
-
-    routes: tuple[RouteRow, ...]
-    mailboxes: tuple[MailboxSeen, ...]
-    recent: tuple[Record, ...]
-    incidents: tuple[Incident, ...]
-    notice: str = ""
-
-
-def overview(states: States, history: History, now: float, notice: str = "") -> Overview:
-    """What there is to show now; `recent` are the canaries judged last, the newest verdict first."""
-    rows = tuple(RouteRow(route, states.report(route.name, now), history.last(route.name)) for route in states.routes)
-    recent = heapq.nlargest(_CANARIES_SHOWN, history.latest(limit=TOTAL), key=judged_at)
-    return Overview(rows, states.mailboxes, tuple(recent), states.incidents[:_INCIDENTS_SHOWN], notice)
-
-
-def status_page(clock: Clock, shown: Overview, version: str) -> str:
-    """The page as it is now; the browser asks again by itself."""
-    counts = Counter(row.state for row in shown.routes)
-    summary = ", ".join(f"{counts[state]} {state}" for state in _WORST_FIRST if counts[state]) or "no routes"
-    rows = sorted(shown.routes, key=lambda row: _WORST_FIRST.index(row.state))
-    return page(
-        "mailprobe",
-        f"<p><strong>{summary}</strong> as of {absolute(clock, clock.now())}. "
-        '<a href="/metrics">Metrics</a>; <a href="/api/v1/routes">routes</a>, '
-        '<a href="/api/v1/canaries">canaries</a>, <a href="/api/v1/incidents">incidents</a> as JSON. '
-        f"Version {escape(version)}.</p>",
-        f'<p class="failing">This machine: {escape(shown.notice)}.</p>' if shown.notice else "",
-        "<h2>Routes</h2>",
-        table(
-            (
-                *("Route", "State|tight", "Since|medium", "Why|long", "Sender|wide", "Mailbox|wide"),
-                *("Last canary|tight", "Transit|number medium", "Judged|medium"),
-            ),
-            (_route(clock, row) for row in rows[:_ROUTES_SHOWN]),
-        ),
-        f"<p>And {len(rows) - _ROUTES_SHOWN} more.</p>" if len(rows) > _ROUTES_SHOWN else "",
-        "<h2>Incidents</h2>",
-        table(
-            ("Route", "Worst|tight medium", "Began", "Noticed|medium", "Ended", "Why|long", "Worst share|number wide"),
-            (_incident(clock, incident) for incident in shown.incidents),
-        ),
-        "<h2>Mailboxes</h2>",
-        table(
-            ("Mailbox", "State", "Since", "Last scan|medium", "Why|long"),
-            (_mailbox(clock, seen) for seen in shown.mailboxes),
-        ),
-        "<h2>Last canaries</h2>",
-        table(
-            (
-                "Route",
-                "Judged|tight",
-                "Outcome|tight",
-                "Transit|number medium",
-                "What was said|long",
-                "Canary|tight wide",
-            ),
-            (_canary(clock, record) for record in shown.recent),
-        ),
-        refresh=REFRESH,
-    )
+def status_parts(clock: Clock, shown: Overview, version: str) -> Iterator[str]:
+    """What is on the page, in pieces that each take little time to make."""
+    yield _counts(shown)
+    yield _about(clock, shown, version)
+    if shown.notice:
+        yield f'<p class="failing">This machine: {escape(shown.notice)}.</p>'
+    yield _form(shown.choice)
+    yield from _not_ok(clock, shown)
+    yield f'<h2 id="routes">Routes{_of(shown)}</h2>{_legend(clock, shown)}'
+    yield from matrix(clock, shown)
+    yield '<h2 id="incidents">Incidents</h2>'
+    yield from _incidents(clock, shown)
+    yield '<h2 id="mailboxes">Mailboxes</h2>'
+    yield from _mailboxes(clock, shown)
+    yield '<h2 id="canaries">Last canaries</h2>'
+    yield from _canaries(clock, shown)
 
 
 def judged_at(record: Record) -> float:
@@ -118,34 +62,136 @@ def transit(record: Record) -> str:
     return ("at most " if verdict.upper_bound else "") + seconds_text(verdict.transit_seconds)
 
 
+def _counts(shown: Overview) -> str:
+    items = "".join(
+        f'<li><a class="{state}" href="{escape(Choice(state=state, by=shown.choice.by).link())}">'
+        f"<strong>{shown.counts[state]}</strong> {state}</a></li>"
+        for state in WORST_FIRST
+        if shown.counts[state] or state in (RouteState.OK, RouteState.FAILING)
+    )
+    return f'<ul class="counts" aria-label="Routes by state">{items}</ul>'
+
+
+def _about(clock: Clock, shown: Overview, version: str) -> str:
+    choice = shown.choice
+    again = f"refreshed every {REFRESH} s" if choice.refresh else "not refreshed"
+    other = "pause" if choice.refresh else "refresh again"
+    return (
+        f"<p>As of {absolute(clock, clock.now())}, {again} "
+        f'(<a href="{escape(choice.link(refresh=not choice.refresh))}">{other}</a>). '
+        '<a href="#incidents">Incidents</a>, <a href="#mailboxes">mailboxes</a>, '
+        '<a href="#canaries">last canaries</a>. '
+        '<a href="/metrics">Metrics</a>; <a href="/api/v1/routes">routes</a>, '
+        '<a href="/api/v1/canaries">canaries</a>, <a href="/api/v1/incidents">incidents</a> as JSON. '
+        f"Version {escape(version)}.</p>"
+    )
+
+
+def _form(choice: Choice) -> str:
+    states = "".join(
+        f'<option value="{value}"{" selected" * (value == choice.state)}>{text}</option>'
+        for value, text in _STATES.items()
+    )
+    rows = "".join(
+        f'<option value="{by}"{" selected" * (by == choice.by)}>{by}</option>' for by in ("mailbox", "sender")
+    )
+    everything = "" if choice.is_all else f'<a href="{escape(Choice(by=choice.by).link())}">All routes</a>'
+    paused = "" if choice.refresh else '<input type="hidden" name="refresh" value="off">'
+    return (
+        '<form role="search" aria-label="Routes">'
+        f'<label>Route, sender, mailbox, code<br><input name="text" value="{escape(choice.text)}"></label>'
+        f'<label>State<br><select name="state">{states}</select></label>'
+        f'<label>A row for each<br><select name="by">{rows}</select></label>'
+        f"{paused}<button>Show</button>{everything}</form>"
+    )
+
+
+def _of(shown: Overview) -> str:
+    total = sum(shown.counts.values())
+    return "" if shown.choice.is_all else f": {len(shown.rows)} of {total}"
+
+
+def _legend(clock: Clock, shown: Overview) -> str:
+    """What the signs and the small pictures show, where there are any."""
+    now = clock.now()
+    begin = next((row.trace.since(now) for row in shown.rows if row.trace), None)
+    signs = ", ".join(marked(state) for state in WORST_FIRST) if len(shown.rows) > DETAILED else ""
+    about = f'<p class="small">A sign is a route, and leads to it: {signs}.</p>' if signs else ""
+    if begin is None:
+        return about
+    return (
+        f'{about}<p class="small">Drawn: the last {span_text(now - begin)}. Line: how long delivery took, '
+        "from 0.1 s to 1 h; bars: the share of canaries that were late, junked or not delivered.</p>"
+    )
+
+
+def _not_ok(clock: Clock, shown: Overview) -> Iterator[str]:
+    wrong = shown.not_ok
+    if not wrong:
+        return
+    yield "<h2>Not ok</h2>"
+    yield from table_parts(
+        (
+            *("Route", "State|tight", "Since|tight", "Why|long", "Last hours|medium"),
+            *("Sender|wide", "Mailbox|wide", "Last canary|tight medium"),
+        ),
+        (_route(clock, row) for row in wrong[:ROWS]),
+        caption="Routes that are not ok, the worst first",
+    )
+    if len(wrong) > ROWS:
+        yield f"<p>And {len(wrong) - ROWS} more, which are below.</p>"
+
+
 def _route(clock: Clock, row: RouteRow) -> Sequence[str]:
     route, last = row.route, row.last
-    shown = (_linked(last), transit(last), ago(clock, judged_at(last))) if last else ("none yet", "", "")
+    name = Html(f'<a href="{escape(Choice(routes=(route.name,)).link())}">{escape(route.name)}</a>')
     since = "the start" if row.report.since is None else ago(clock, row.report.since)
-    return (route.name, marked(row.state), since, _why(row.report), route.sender, route.mailbox, *shown)
+    drawn = sparkline(row.trace, clock.now())
+    shown = _linked(last) if last else "none yet"
+    return (name, marked(row.state), since, why(row.report), drawn, route.sender, route.mailbox, shown)
 
 
-def _why(report: RouteReport) -> str:
+def why(report: RouteReport) -> str:
     """Of a route that is not ok: what dominates, how much of it, where it is going."""
-    if report.state is RouteState.OK or not (words := _cause(report.cause)):
+    if report.state is RouteState.OK or not (words := cause_words(report.cause)):
         return ""
     return f"{words}: {report.share:.0%} of canaries, {_TRENDS[report.trend]}" if report.share else words
 
 
+def _incidents(clock: Clock, shown: Overview) -> Iterator[str]:
+    return table_parts(
+        (
+            *("Route", "Worst|tight medium", "Began|tight", "Noticed|medium", "Ended|tight", "Why|long"),
+            *("Worst share|number wide", "Affected|number wide"),
+        ),
+        (_incident(clock, incident) for incident in shown.incidents),
+        caption="Incidents, those that go on first",
+    )
+
+
 def _incident(clock: Clock, incident: Incident) -> Sequence[str]:
+    over = marked("failing", "going on") if incident.end is None else ago(clock, incident.end)
     return (
         incident.route,
         marked(incident.state),
         ago(clock, incident.begin),
         ago(clock, incident.detected),
-        "going on" if incident.end is None else ago(clock, incident.end),
-        _cause(incident.cause),
+        over,
+        cause_words(incident.cause),
         f"{incident.share_worst:.0%}",
+        f"{incident.affected:,}",
     )
 
 
-def _cause(cause: Cause) -> str:
-    return " ".join(str(part) for part in (cause.stage, cause.code, cause.enhanced_code, cause.reason) if part)
+def _mailboxes(clock: Clock, shown: Overview) -> Iterator[str]:
+    up_last = sorted(shown.mailboxes, key=lambda mailbox: mailbox.up is True)
+    yield from table_parts(
+        ("Mailbox", "State|tight", "Since|tight", "Last scan|medium", "Why|long"),
+        (_mailbox(clock, seen) for seen in up_last[:ROWS]),
+        caption="Mailboxes, those that nobody can look into first",
+    )
+    if len(up_last) > ROWS:
+        yield f"<p>And {len(up_last) - ROWS} more.</p>"
 
 
 def _mailbox(clock: Clock, mailbox: MailboxSeen) -> Sequence[str]:
@@ -153,6 +199,17 @@ def _mailbox(clock: Clock, mailbox: MailboxSeen) -> Sequence[str]:
     words = {None: "not looked at yet", True: "watched", False: "blind"}[mailbox.up]
     since, scan = ago(clock, mailbox.since), ago(clock, mailbox.last_scan)
     return (mailbox.name, marked(state, words), since, scan, str(mailbox.failure or ""))
+
+
+def _canaries(clock: Clock, shown: Overview) -> Iterator[str]:
+    return table_parts(
+        (
+            *("Route", "Judged|tight", "Outcome|tight", "Transit|number medium"),
+            *("What was said|long", "Canary|tight wide"),
+        ),
+        (_canary(clock, record) for record in shown.recent),
+        caption="The canaries judged last",
+    )
 
 
 def _canary(clock: Clock, record: Record) -> Sequence[str]:

@@ -26,7 +26,7 @@ from mailprobe.web.probe import Probe, ProbeEndpoint
 from mailprobe.web.settings import Settings
 
 HEADERS: Final = {
-    "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'none'; "
+    "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
-from support.observing import TLS, Watch
+from support.observing import ROUTE, TLS, Watch
 
 from mailprobe.errors import Reason, Reply, Stage
 from mailprobe.events import Judged
@@ -14,14 +16,16 @@ from mailprobe.model import AttemptOutcome, Outcome, StageReply, StageTime, Verd
 from mailprobe.observe.wording import said
 from mailprobe.web.canary_page import canary_page
 from mailprobe.web.html import STYLE
-from mailprobe.web.pages import overview, status_page
+from mailprobe.web.overview import Choice, overview, rows
+from mailprobe.web.pages import status_page, status_parts
 
 READY = StageReply(Stage.STARTTLS, Reply.of(220, "2.0.0 Ready to start TLS"))
 
 
-def status(watch: Watch) -> str:
-    shown = overview(watch.states, watch.history, watch.clock.now())
-    return status_page(watch.clock, shown, "1.2.3")
+def status(watch: Watch, **choice: Any) -> str:
+    found = tuple(rows(watch.states, watch.history, watch.clock.now()))
+    shown = overview(found, watch.states, watch.history, Choice(**choice))
+    return status_page(shown, tuple(status_parts(watch.clock, shown, "1.2.3")))
 
 
 def expired(watch: Watch) -> str:
@@ -78,7 +82,7 @@ def test_of_a_canary_that_nobody_could_look_for_that_is_said() -> None:
 def test_the_page_asks_again_and_says_of_when_it_is() -> None:
     page = status(Watch())
     assert '<meta http-equiv="refresh" content="15">' in page
-    assert re.search(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
+    assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", page)
 
 
 @pytest.mark.parametrize(
@@ -122,15 +126,141 @@ def test_a_trend_in_words() -> None:
     assert re.search(r"rcpt 550 5.1.1 rejected: 100% of canaries, (getting|unchanged)", status(watch))
 
 
-def test_a_thousand_routes_are_all_there_the_worst_first() -> None:
-    watch = Watch(*((f"route-{number}", "outside", "contoso", "mx") for number in range(1000)))
+def test_a_thousand_routes_are_all_there_and_the_worst_is_told_first() -> None:
+    watch = Watch(*((f"route-{number}", "outside", f"box-{number % 40}", "mx") for number in range(1000)))
     for number in range(1000):
         watch.delivered(f"route-{number}")
     for _ in range(4):
         watch.failed(route="route-999")
-    page = status(watch).partition("Incidents</h2>")[0]
-    assert page.count("<tr><td>route-") == 1000
-    assert page.index("<td>route-999<") < page.index("<td>route-0<")
+    page = status(watch)
+    told, _, matrix = page.partition('<h2 id="routes">')
+    assert told.count('<tr><th scope="row">') == 1
+    assert "rcpt 550 5.1.1 rejected" in told.partition("Not ok")[2]
+    assert matrix.count('class="dot ') == 1000
+    assert matrix.count('class="dot failing"') == 1
+    assert len(page) < 300_000
+
+
+@pytest.mark.parametrize("shape", [(1, 1000), (10, 100)], ids=str)
+def test_it_stays_small_where_all_is_lost(shape: tuple[int, int]) -> None:
+    senders, boxes = shape
+    names = [
+        (f"all-{sender:03}-provider-{box:04}-mailbox", f"{sender:03}-provider", f"{box:04}-mailbox", "mx")
+        for sender in range(senders)
+        for box in range(boxes)
+    ]
+    watch = Watch(*names)
+    for name, *_ in names:
+        for _ in range(4):
+            watch.failed(route=name)
+    assert len(status(watch)) < 300_000
+    assert len(status(watch, by="sender")) < 300_000
+
+
+# ---- which routes
+
+
+def three() -> Watch:
+    """One route ok, one degraded, one unknown."""
+    watch = Watch(ROUTE, ("second", "outside", "other", "mx"), ("internal", "office", "contoso", "submission"))
+    for _ in range(4):
+        watch.delivered()
+        watch.failed(route="second")
+    return watch
+
+
+def shown(watch: Watch, **choice: Any) -> set[str]:
+    matrix = status(watch, **choice).partition('<h2 id="routes">')[2].partition('<h2 id="incidents">')[0]
+    return set(re.findall(r">(inbound|second|internal)</a>", matrix))
+
+
+@pytest.mark.parametrize(
+    ("choice", "routes"),
+    [
+        ({}, {"inbound", "second", "internal"}),
+        ({"text": "OFFICE"}, {"internal"}),
+        ({"text": "mx contoso"}, {"inbound"}),
+        ({"text": "550 5.1.1"}, {"second"}),
+        ({"text": "nothing like it"}, set()),
+        ({"state": "ok"}, {"inbound"}),
+        ({"state": "not-ok"}, {"second", "internal"}),
+        ({"routes": ("second", "gone")}, {"second"}),
+        ({"routes": ("second",), "state": "ok"}, set()),
+    ],
+)
+def test_routes_are_found_by_words_state_and_name(choice: dict[str, Any], routes: set[str]) -> None:
+    assert shown(three(), **choice) == routes
+
+
+def test_counts_are_of_all_routes_whatever_is_shown() -> None:
+    page = status(three(), text="office")
+    assert re.findall(r"<strong>(\d+)</strong> (\w+)", page) == [("1", "failing"), ("1", "unknown"), ("1", "ok")]
+    assert "Routes: 1 of 3" in page
+    assert "All routes</a>" in page
+
+
+def test_canaries_and_incidents_are_those_of_the_routes_shown() -> None:
+    watch = three()
+    page = status(watch, routes=("second",)).partition('<h2 id="incidents">')[2]
+    assert '<th scope="row">second</th>' in page
+    assert '<th scope="row">inbound</th>' not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "choice"),
+    [
+        ("", Choice()),
+        ("text=+a+b+&state=failing&by=sender&refresh=off", Choice("a b", "failing", (), "sender", False)),
+        ("route=a&route=b&state=odd&by=odd&refresh=odd&more=1", Choice(routes=("a", "b"))),
+        ("text=" + "x" * 1000, Choice("x" * 100)),
+        ("&".join(f"route={number}" for number in range(200)), Choice(routes=tuple(map(str, range(100))))),
+    ],
+)
+def test_what_a_url_asks_for(query: str, choice: Choice) -> None:
+    assert Choice.of(parse_qsl(query)) == choice
+    link = choice.link()
+    assert Choice.of(parse_qsl(link.partition("?")[2])) == choice
+
+
+def test_whatever_is_asked_for_is_escaped() -> None:
+    page = status(three(), text='"><b>', routes=('"><i>',))
+    assert '"><b>' not in page
+    assert '"><i>' not in page
+    assert 'value="&quot;&gt;&lt;b&gt;"' in page
+
+
+def test_the_refresh_may_be_paused_and_the_rest_is_kept() -> None:
+    watch = three()
+    assert 'href="/?text=a&amp;refresh=off">pause</a>' in status(watch, text="a")
+    paused = status(watch, text="a", refresh=False)
+    assert 'http-equiv="refresh"' not in paused
+    assert 'href="/?text=a">refresh again</a>' in paused
+
+
+# ---- the last hours
+
+
+def pictures(page: str) -> list[tuple[str, str, str]]:
+    """What is said, the bars and the line of each picture."""
+    return re.findall(
+        r'<svg class="spark"[^>]*aria-label="([^"]*)"><path class="f" d="([^"]*)"/><path d="([^"]*)"/>', page
+    )
+
+
+async def test_a_route_is_drawn() -> None:
+    watch = Watch()
+    for delivery in (0.1, 0.1, 60.0):
+        watch.delivered(delivery=delivery)
+        await watch.clock.advance(8.0)
+    watch.failed()
+    ((words, bars, line),) = pictures(status(watch).partition('<h2 id="routes">')[2])
+    assert words == "1 of 4 affected, slowest delivery 59.0 s"
+    assert bars == "M3 12v-12h1V12"
+    assert line == "M0 11h2V5h1"
+
+
+def test_before_the_first_verdict_nothing_is_drawn() -> None:
+    assert pictures(status(Watch())) == []
 
 
 # ---- the page of a canary
@@ -145,8 +275,8 @@ def test_a_canary_that_was_delivered() -> None:
         "<td>2027-01-01 00:00:00 UTC</td>",
         "Queued as</th><td>4XyZ</td>",
         "<td>1.50 s, to within 10.0 ms</td>",
-        '<td class="tight">connect</td><td class="number">250 ms</td>',
-        '<td class="tight">transit</td><td class="number">1.50 s</td>',
+        '<th scope="row" class="tight">connect</th><td class="number">250 ms</td>',
+        '<th scope="row" class="tight">transit</th><td class="number">1.50 s</td>',
         "imap.example.org",
     ):
         assert text in page
@@ -178,8 +308,8 @@ def test_what_ended_an_attempt_stands_at_its_stage() -> None:
     evil = replace(TLS, subject="CN=<evil>", issuer="")
     watch.attempted(canary, READY, stages=stages, outcome=AttemptOutcome.UNSENT, tls=evil, **facts)
     page = canary_page(watch.clock, watch.history[canary.id])
-    assert "<td>certificate_expired: &lt;expired&gt;</td>" in page
-    assert "<td>220 2.0.0 Ready to start TLS</td>" in page
+    assert '<td class="long">certificate_expired: &lt;expired&gt;</td>' in page
+    assert '<td class="long">220 2.0.0 Ready to start TLS</td>' in page
     assert "<td>CN=&lt;evil&gt;</td>" in page
 
 

@@ -178,7 +178,9 @@ async def test_the_status_page_works_without_scripts_and_escapes_what_servers_sa
             assert "<script" not in page
             assert "&lt;script&gt;" in page
             assert not re.search(r"\son\w+=|javascript:", page)
-        assert "1 degraded, 1 unknown" in (await site.get("/"))[1]
+        _, page = await site.get("/")
+        assert "<strong>1</strong> degraded</a>" in page
+        assert "<strong>1</strong> unknown</a>" in page
 
 
 async def test_one_canary_whole() -> None:
