@@ -56,6 +56,30 @@ class SystemClock:
         return asyncio.timeout(None if instant is None else max(0.0, instant - self.now()))
 
 
+class WrittenTime:
+    """The clock of what was written down: on it an instant is its wall time, so that nothing is lost by turning it.
+
+    Nothing passes on it, and nobody waits.
+    """
+
+    __slots__ = ()
+
+    def now(self) -> float:
+        """Zero, as `wall` is."""
+        return 0.0
+
+    def wall(self) -> float:
+        """Zero, as `now` is."""
+        return 0.0
+
+    async def sleep_until(self, instant: float) -> None:
+        """Returns at once."""
+
+    def timeout_at(self, instant: float | None) -> asyncio.Timeout:
+        """No time-out."""
+        return asyncio.timeout(None)
+
+
 def wall_of(clock: Clock, instant: float) -> float:
     """Wall time (Unix seconds) of a monotonic instant, judged by how long ago it was.
 

@@ -39,13 +39,16 @@ _ATTEMPTS: Final = """
     SELECT number, begun, dot_sent, ended, outcome, stage, reason, code, enhanced, text, detail, queue_id, host,
     address, port, stages, replies, transcript FROM attempt WHERE canary = ? ORDER BY number"""
 
-_INCIDENTS: Final = """
+ALL_INCIDENTS: Final = """
     SELECT id, route, began, first_sign, detected, ended, closed, state, stage, code, enhanced, reason, share_worst,
-    affected, relapses FROM incident WHERE closed = 0 OR id IN (SELECT id FROM incident ORDER BY began DESC LIMIT ?)
-    ORDER BY began"""
+    affected, relapses FROM incident"""
+_INCIDENTS: Final = (
+    f"{ALL_INCIDENTS} WHERE closed = 0 OR id IN (SELECT id FROM incident ORDER BY began DESC LIMIT ?) "  # noqa: S608
+    "ORDER BY began"
+)
 _INCIDENTS_KEPT: Final = 200
 _ONCE_OK: Final = "SELECT DISTINCT route FROM canary WHERE outcome = 'delivered' AND retried = 0"
-_REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
+REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
 
 FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT ({_UNFINISHED})"  # noqa: S608
 
@@ -124,7 +127,7 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
     incidents: list[Incident] = []
     for columns in database.execute(_INCIDENTS, (_INCIDENTS_KEPT,)).fetchall():
         try:
-            incidents.append(_incident(clock, *columns))
+            incidents.append(incident_of(clock, *columns))
         except (ValueError, KeyError):
             unreadable += 1
     return Restored(
@@ -136,7 +139,7 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
     )
 
 
-def _incident(
+def incident_of(
     clock: Clock,
     id: str,
     route: str,
@@ -154,7 +157,8 @@ def _incident(
     affected: int,
     relapses: int,
 ) -> Incident:
-    cause = Cause(Stage(stage) if stage else None, code, enhanced, _REASONS[reason] if reason else None)
+    """An incident from a row of `ALL_INCIDENTS`. Raises ValueError or KeyError for words that are none of ours."""
+    cause = Cause(Stage(stage) if stage else None, code, enhanced, REASONS[reason] if reason else None)
     return Incident(
         id=id,
         route=route,
@@ -213,14 +217,14 @@ def _restored(
 
 def read_recent(path: Path, route: str, limit: int) -> tuple[RecordedCanary, ...]:
     """The newest canaries of a route, newest first, without their attempts. Raises sqlite3.Error. Blocks."""
-    with closing(_reading(path)) as database:
+    with closing(reading(path)) as database:
         found = database.execute(f"{_RECORDED} WHERE route = ? ORDER BY key DESC LIMIT ?", (route, limit))
         return tuple(RecordedCanary(*columns) for _key, *columns in found)
 
 
 def read_canary(path: Path, id: str) -> RecordedCanary | None:
     """A canary and its attempts. Raises sqlite3.Error. Blocks, for a while if the file is large."""
-    with closing(_reading(path)) as database:
+    with closing(reading(path)) as database:
         found = database.execute(f"{_RECORDED} WHERE id = ? ORDER BY key DESC LIMIT 1", (id,)).fetchone()
         if found is None:
             return None
@@ -229,7 +233,8 @@ def read_canary(path: Path, id: str) -> RecordedCanary | None:
         return replace(RecordedCanary(*columns), attempts=tuple(RecordedAttempt(*attempt) for attempt in attempts))
 
 
-def _reading(path: Path) -> sqlite3.Connection:
+def reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write; the agent's own may write meanwhile. Raises sqlite3.Error."""
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     database.text_factory = lambda text: text.decode("utf-8", "replace")
     return database

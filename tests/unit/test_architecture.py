@@ -36,6 +36,9 @@ RULES = (
     *(Rule(room, ADAPTERS_MAY_NOT) for room in ("smtp", "imap", "net", "auth")),
     Rule("probe", ("prometheus_client", "mailprobe.web", "mailprobe.config", "os.environ", "os.getenv")),
     Rule("observe", ("mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap")),
+    Rule(
+        "report", ("asyncio", "mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap", "mailprobe.cli")
+    ),
     Rule("web", ("mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap")),
 )
 ONLY_IMPORTERS = {
@@ -120,6 +123,7 @@ def test_files_are_short_and_say_what_they_are(path: Path) -> None:
         ("model", "from mailprobe.net import resolve"),
         ("web.server", "from mailprobe.app import run"),
         ("probe.submitter", "import aiosmtplib"),
+        ("report.text", "from mailprobe.cli import main"),
     ],
 )
 def test_a_broken_rule_is_found(module: str, source: str) -> None:

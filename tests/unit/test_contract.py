@@ -24,7 +24,8 @@ from mailprobe.model import Outcome
 from mailprobe.web.handlers import Handlers
 from mailprobe.web.server import not_ready
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 OPTIONS = {
     "": {"--version", "-v", "--verbose", "--log-format"},
@@ -36,11 +37,11 @@ OPTIONS = {
     "check": {"-c", "--config", "--connect"},
     "demo": {"--port", "--outage", "--speed"},
     "drill": {"--speed", "--format", "--seed", "--routes"},
-    "report": {"-c", "--config", "--since", "--format"},
+    "report": {"-c", "--config", "--since", "--until", "--route", "--format"},
     "config": set(),
 }
 OPTIONS_EVERYWHERE = {"--help", "-v", "--verbose", "--log-format"}
-LATER_COMMANDS = {"report"}
+LATER_COMMANDS: set[str] = set()
 LATER_OPTIONS: dict[str, set[str]] = {}
 
 PATHS = {
@@ -148,3 +149,10 @@ def test_the_configuration_in_readme_loads(tmp_path: Path) -> None:
     configuration = load(file, {})
     assert set(configuration.plan.routes) == set(yaml.safe_load(text)["routes"])
     assert configuration.warnings == ()
+
+
+def test_the_pictures_in_readme_are_there_and_small() -> None:
+    pictures = set(re.findall(r"tests/screenshots/[\w-]+\.png", README))
+    assert pictures
+    assert {file.name for file in ROOT.glob("tests/screenshots/*.png")} == {Path(name).name for name in pictures}
+    assert all((ROOT / name).stat().st_size < 200_000 for name in pictures)
