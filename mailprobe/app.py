@@ -14,6 +14,7 @@ from typing import Final
 
 from mailprobe import __version__
 from mailprobe.auth.canary_key import canary_key
+from mailprobe.auth.tokens import Tokens
 from mailprobe.clock import Clock, SystemClock
 from mailprobe.config.configuration import Configuration
 from mailprobe.errors import ConfigurationError
@@ -69,6 +70,7 @@ class Agent:
             if subscriber is not None:
                 self.bus.subscribe(subscriber)
         self.bus.subscribe(Port25(self.bus.publish))
+        self.tokens = Tokens(self.clock, self.bus.publish)
         self._load = load
         self._started = started
         self._stopping = asyncio.Event()
@@ -152,6 +154,7 @@ class Agent:
             settle=self.journal.settle if self.journal else nothing_to_settle,
             remember=self._remember,
             scheduled=self._scheduled,
+            tokens=self.tokens,
         )
 
     def _web(self) -> WebServer:

@@ -182,6 +182,17 @@ class ProbeFailure(Exception):
         super().__init__(stage_and_reason(stage, reason) + (f": {self.detail}" if self.detail else ""))
 
 
+class NoCredential(ProbeFailure):
+    """What a login needs could not be had, so that nobody was asked to let us in: it says nothing of the mail.
+
+    `retry_after`: seconds for which whoever was asked for it does not want to be asked again.
+    """
+
+    def __init__(self, reason: Reason, detail: str, retry_after: float = 0.0) -> None:
+        super().__init__(Stage.AUTH, reason, detail)
+        self.retry_after = retry_after
+
+
 class ConfigurationError(Exception):
     """What the user wrote cannot be used; `problems` are lines ready to print, all of them at once."""
 

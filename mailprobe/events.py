@@ -195,6 +195,24 @@ class Throttled:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRequested:
+    """A source of tokens was asked for one, which took `seconds`. `ends`: the new token's end, as an instant."""
+
+    source: str
+    at: float
+    seconds: float
+    ends: float | None = None
+    failure: ProbeFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSourcesChanged:
+    """The sources of tokens of the configuration now in use, all of them each time."""
+
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Port25Changed:
     """Whether it looks as if this machine's own network lets nobody out to port 25. `detail` is text for people."""
 
@@ -313,6 +331,8 @@ Event = (
     | QuotaSeen
     | CertificateSeen
     | Throttled
+    | TokenRequested
+    | TokenSourcesChanged
     | Port25Changed
     | SlotFired
     | LoopLagged

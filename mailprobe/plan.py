@@ -6,7 +6,7 @@ slices are equal exactly if nothing that matters to the actor changed, which is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
@@ -42,12 +42,48 @@ class SecretReference:
         return f"file {self.file}" if self.file else f"environment variable {self.env}"
 
 
+class Grant(StrEnum):
+    """What an identity provider is shown for a token."""
+
+    CLIENT_CREDENTIALS = "client_credentials"
+    """The application's own secret or certificate. Source: RFC 6749 4.4, RFC 7523 2.2."""
+    REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant, not a token
+    """What somebody's consent left behind. Source: RFC 6749 6."""
+    JWT_BEARER = "jwt_bearer"
+    """A service account's signature, in the name of a user. Source: RFC 7523 2.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2:
+    """Where a bearer token comes from: `token_url`, `token_file` or `token_command`, exactly one of them.
+
+    Equal ones share one token. `certificate`: PEM with a private key and its certificate, instead of a secret.
+    `service_account`: a key file as Google gives it; `subject`: the user in whose name it asks. `ca_file` None: the
+    system's CAs. `save_refresh_token`: a new refresh token is written into the file of the old one.
+    """
+
+    token_url: str = ""
+    grant: Grant = Grant.CLIENT_CREDENTIALS
+    client_id: str = ""
+    client_secret: SecretReference | None = None
+    certificate: SecretReference | None = None
+    refresh_token: SecretReference | None = None
+    service_account: SecretReference | None = None
+    subject: str = ""
+    scope: str = ""
+    save_refresh_token: bool = False
+    ca_file: Path | None = None
+    token_file: Path | None = None
+    token_command: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who logs in, and where the password is."""
+    """Who logs in, and where the password is, or the bearer token in its place. Exactly one of them is set."""
 
     username: str
-    password: SecretReference
+    password: SecretReference | None = None
+    oauth2: OAuth2 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +198,12 @@ class Plan:
     routes: Mapping[str, Route] = field(default_factory=dict)
     senders: Mapping[str, Sender] = field(default_factory=dict)
     mailboxes: Mapping[str, Mailbox] = field(default_factory=dict)
+
+    def token_users(self) -> Iterator[tuple[OAuth2, str]]:
+        """Who needs which bearer token, as `sender/<name>` or `mailbox/<name>`."""
+        for sender in self.senders.values():
+            if sender.login and sender.login.oauth2:
+                yield sender.login.oauth2, f"sender/{sender.name}"
+        for mailbox in self.mailboxes.values():
+            if mailbox.login.oauth2:
+                yield mailbox.login.oauth2, f"mailbox/{mailbox.name}"

@@ -1,1 +1,1 @@
-"""Passwords: where they are, and how they stay out of sight."""
+"""Passwords and bearer tokens: where they come from, and how they stay out of sight."""

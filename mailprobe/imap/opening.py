@@ -11,13 +11,15 @@ import base64
 import socket
 from typing import Final
 
+from mailprobe.auth import bearer
 from mailprobe.auth.giveaways import scrubber_of
-from mailprobe.auth.passwords import read_secret
+from mailprobe.auth.passwords import Secret, read_secret
+from mailprobe.auth.tokens import Token, TokenOf, no_tokens
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Stage
-from mailprobe.imap import names
+from mailprobe.imap import names, parse
 from mailprobe.imap.connection import Connection
-from mailprobe.imap.failure import failure_of
+from mailprobe.imap.failure import failure_of, refusal
 from mailprobe.imap.protocol import Protocol
 from mailprobe.model import TlsMode
 from mailprobe.net.connect import connect
@@ -32,9 +34,13 @@ _LATER: Final = 1.0
 """How much later than ours the loop's own handshake time-out comes, so that it is known as a time-out."""
 
 
-async def open_connection(mailbox: Mailbox, clock: Clock, resolver: Resolver) -> Connection:
+async def open_connection(
+    mailbox: Mailbox, clock: Clock, resolver: Resolver, token_of: TokenOf = no_tokens
+) -> Connection:
     """A connection on which somebody is logged in. Raises ProbeFailure with the stage that failed."""
     endpoint = mailbox.endpoint
+    # a server need not wait for an identity provider
+    token = await token_of(mailbox.login.oauth2) if mailbox.login.oauth2 else None
     protocol = Protocol(asyncio.get_running_loop(), clock.now)
     connection = Connection(protocol, mailbox.timeout)
     try:
@@ -44,7 +50,7 @@ async def open_connection(mailbox: Mailbox, clock: Clock, resolver: Resolver) ->
         if endpoint.tls in (TlsMode.STARTTLS, TlsMode.OPPORTUNISTIC):
             await _starttls(connection, endpoint)
         if not connection.protocol.logged_in:
-            await _login(connection, mailbox.login)
+            await _login(connection, mailbox, token)
         await connection.ask_capabilities(Stage.AUTH)
     except BaseException:
         connection.abort()
@@ -137,9 +143,44 @@ def _record_tls(connection: Connection, endpoint: Endpoint) -> None:
     connection.tls = tls_facts(ssl_object, must_verify(endpoint))
 
 
-async def _login(connection: Connection, login: Login) -> None:
+async def _login(connection: Connection, mailbox: Mailbox, token: Token | None) -> None:
+    if token is None:
+        secret = await asyncio.to_thread(read_secret, mailbox.login.password)
+        await _log_in_with_password(connection, mailbox.login, secret)
+    else:
+        connection.protocol.scrub = token.scrub
+        await _log_in_with_token(connection, mailbox, token)
+
+
+async def _log_in_with_token(connection: Connection, mailbox: Mailbox, token: Token) -> None:
+    """Source: RFC 7628 3.2.3: an error comes as a challenge, to be answered before the server says no."""
+    offered = connection.capabilities
+    mechanism = bearer.choose([name.removeprefix("AUTH=") for name in offered if name.startswith("AUTH=")])
+    if mechanism is None:
+        detail = "the server offers neither AUTH=OAUTHBEARER nor AUTH=XOAUTH2" + (
+            "" if connection.tls else " without TLS"
+        )
+        raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
+    endpoint = mailbox.endpoint
+    first = bearer.initial_response(mechanism, mailbox.login.username, token.reveal(), endpoint.host, endpoint.port)
+    initial, farewell = "SASL-IR" in offered, bearer.farewell(mechanism).encode()
+    exchange = await connection.ask(
+        Stage.AUTH,
+        "AUTHENTICATE",
+        f"{mechanism} {first}" if initial else mechanism,
+        answers=(farewell,) if initial else (first.encode(), farewell),
+    )
+    if exchange.result != "OK":
+        failure = refusal(exchange, Stage.AUTH)
+        reason = token.refused() if failure.reason is Reason.AUTH_REJECTED else failure.reason
+        code, _ = parse.response_code(exchange.text) or ("", "")
+        reason = Reason.TOKEN_EXPIRED if code == "EXPIRED" else reason
+        said = bearer.challenge_text(exchange.challenge.decode("ascii", "replace"), token.scrub)
+        raise ProbeFailure(Stage.AUTH, reason, f"{failure.detail}; {said}" if said else failure.detail)
+
+
+async def _log_in_with_password(connection: Connection, login: Login, secret: Secret) -> None:
     """AUTHENTICATE PLAIN where it is offered, else LOGIN unless that is disabled; never one after the other."""
-    secret = await asyncio.to_thread(read_secret, login.password)
     password = secret.reveal()
     if "\0" in login.username + password:
         raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, "a NUL in user name or password cannot be sent")

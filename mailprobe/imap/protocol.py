@@ -93,6 +93,8 @@ class Exchange(library.Command):  # type: ignore[misc]
         self.answers = deque(answers)
         self.untagged: list[Untagged] = []
         self.text = b""
+        self.challenge = b""
+        """What the server asked last, uncleaned."""
         self.size = self.lines = 0
         self.continued = asyncio.Event()
 
@@ -258,6 +260,7 @@ class Protocol(library.IMAP4ClientProtocol):  # type: ignore[misc]
         current = self._current
         if current is None:
             raise Violation("a continuation that nobody asked for")
+        current.challenge = line[2:]
         if current.answers:
             self.write(current.answers.popleft() + b"\r\n")
         elif current.name == "AUTHENTICATE":

@@ -14,6 +14,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Final
 
+from mailprobe.auth.tokens import TokenOf, no_tokens
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.imap import names, parse
@@ -85,9 +86,14 @@ class Session:
         self.selected: Selected | None = None
 
     @classmethod
-    async def open(cls, mailbox: Mailbox, *, clock: Clock, resolver: Resolver) -> Session:
-        """Connects and logs in. Raises ProbeFailure with the stage and reason; each step within mailbox.timeout."""
-        return cls(await open_connection(mailbox, clock, resolver), clock)
+    async def open(
+        cls, mailbox: Mailbox, *, clock: Clock, resolver: Resolver, token_of: TokenOf = no_tokens
+    ) -> Session:
+        """Connects and logs in. Raises ProbeFailure with the stage and reason; each step within mailbox.timeout.
+
+        `token_of` gets the token of a mailbox that logs in with one.
+        """
+        return cls(await open_connection(mailbox, clock, resolver, token_of), clock)
 
     @property
     def tls(self) -> TlsFacts | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-from mailprobe.errors import EnhancedStatus, ProbeFailure, Reason, Reply, Stage
+from mailprobe.errors import EnhancedStatus, NoCredential, ProbeFailure, Reason, Reply, Stage
 from mailprobe.message.replies import meaning_of
 from mailprobe.model import Attempt, AttemptOutcome, Bounce, Cause, Outcome, Symptom, Verdict
 
@@ -34,7 +34,7 @@ class Mark:
     first evidence came, `dot` when the final dot was flushed. `judged`: its verdict is in. `odd` counts
     the attempts that failed as greylisting does not fail them. `passed`: deferred once, as by greylisting, and
     accepted at the next attempt. `confirmed`: something else says the same, so that it is no coincidence: a second odd
-    attempt, or canaries of other routes (`together`).
+    attempt, or canaries of other routes (`together`). `ours`: what its last attempt failed of is no evidence.
     """
 
     __slots__ = (
@@ -47,6 +47,7 @@ class Mark:
         "known",
         "odd",
         "opened",
+        "ours",
         "passed",
     )
 
@@ -59,6 +60,7 @@ class Mark:
         self.hard = False
         self.judged = False
         self.odd = 0
+        self.ours = False
         self.passed = False
         self.confirmed = False
 
@@ -78,6 +80,17 @@ OURS: Final = frozenset(
     }
 )
 """Of the agent, or of limits meant for it alone: no evidence of the route."""
+
+
+def is_ours(failure: ProbeFailure) -> bool:
+    """Whether a failure says nothing of the mail: it is our own, or nobody gave us what we need to log in."""
+    return failure.reason in OURS or isinstance(failure, NoCredential)
+
+
+def attempt_is_ours(attempt: Attempt) -> bool:
+    """The same of an attempt: one that ended at the login without a server had nothing to log in with."""
+    return attempt.reason in OURS or (attempt.stage is Stage.AUTH and attempt.peer is None)
+
 
 _SOFT: Final = frozenset(
     {

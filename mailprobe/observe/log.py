@@ -27,6 +27,7 @@ from mailprobe.events import (
     RouteStateChanged,
     SignSeen,
     Throttled,
+    TokenRequested,
 )
 from mailprobe.model import AttemptOutcome, Cause, Incident, Outcome, RouteState
 
@@ -40,6 +41,7 @@ class EventLog:
 
     def __init__(self) -> None:
         self._down: set[str] = set()
+        self._without_token: set[str] = set()
         self._policies: dict[str, object] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             AttemptEnded: _attempt_ended,
@@ -51,6 +53,7 @@ class EventLog:
             PolicyChecked: self._policy_checked,
             Port25Changed: _port25_changed,
             Throttled: _throttled,
+            TokenRequested: self._token_requested,
             SignSeen: _sign,
             RouteStateChanged: _state_changed,
             IncidentOpened: lambda event: _incident(logging.WARNING, "incident opened", event.incident),
@@ -79,6 +82,16 @@ class EventLog:
             reason=failure.reason,
             detail=failure.detail or None,
         )
+
+    def _token_requested(self, event: TokenRequested) -> None:
+        if failure := event.failure:
+            level = logging.DEBUG if event.source in self._without_token else logging.WARNING
+            self._without_token.add(event.source)
+            _say(level, "no token", source=event.source, reason=failure.reason, detail=failure.detail or None)
+            return
+        level = logging.INFO if event.source in self._without_token else logging.DEBUG
+        self._without_token.discard(event.source)
+        _say(level, "token", source=event.source)
 
     def _policy_checked(self, event: PolicyChecked) -> None:
         route, sts, dane = event.canary.route, event.policy.mta_sts, event.policy.dane

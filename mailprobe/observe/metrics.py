@@ -41,6 +41,8 @@ from mailprobe.events import (
     StrangersSeen,
     TaskFailed,
     Throttled,
+    TokenRequested,
+    TokenSourcesChanged,
 )
 from mailprobe.model import (
     Attempt,
@@ -59,6 +61,7 @@ from mailprobe.observe.arrival import Arrival, arrival_of
 from mailprobe.observe.chunks import Family, Page, Pages, Series, exemplar
 from mailprobe.observe.packing import Packer
 from mailprobe.observe.states import States
+from mailprobe.observe.token_metrics import TokenMetrics
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -76,6 +79,7 @@ class Metrics:
 
     def __init__(self, clock: Clock, version: str, states: States, journal: JournalFigures | None = None) -> None:
         self.agent = AgentMetrics(version, journal)
+        tokens = TokenMetrics(self.agent.registry, clock)
         self.notice = ""
         """What is wrong with this machine's own network, for people; empty if nothing is known to be."""
         self._clock = clock
@@ -109,6 +113,8 @@ class Metrics:
             QuotaSeen: self._quota,
             CertificateSeen: self._certificate,
             Throttled: self._throttled,
+            TokenRequested: tokens.requested,
+            TokenSourcesChanged: tokens.changed,
             Port25Changed: self._port25_changed,
             SlotFired: lambda event: self.agent.schedule_lag.observe(event.lag_seconds),
             LoopLagged: lambda event: self.agent.loop_lag.observe(event.seconds),

@@ -25,6 +25,7 @@ from mailprobe.observe.evidence import (
     SLOW,
     Grade,
     Mark,
+    attempt_is_ours,
     cause_of_attempt,
     cause_of_bounce,
     cause_of_verdict,
@@ -139,13 +140,14 @@ class RouteMemory:
         mark = self._marks.get(canary.id)
         if mark is None:
             return
+        mark.ours = attempt.outcome in FAILED and attempt_is_ours(attempt)
         if attempt.outcome not in FAILED:
             if mark.grade is Grade.AGAINST:
                 mark.passed = attempt.number == 2 and not mark.odd
                 self._decide(mark, Grade.TROUBLE, mark.cause, attempt.ended)
             return
         self.flying.pop(canary.id, None)
-        if attempt.reason in OURS:
+        if mark.ours:
             return
         if attempt.number > 1:
             self._greylisting.failed_again()
@@ -169,7 +171,7 @@ class RouteMemory:
             self._learn(canary)
             mark = Mark(canary.opened)
         self.flying.pop(canary.id, None)
-        if outcome in NOT_EVIDENCE or (outcome not in SEEN and verdict.reason in OURS):
+        if outcome in NOT_EVIDENCE or (outcome not in SEEN and (mark.ours or verdict.reason in OURS)):
             self.without += 1
             return
         mark.judged = True

@@ -11,7 +11,7 @@ is watched. Evidence is *hard* if a healthy route never gives it (a known addres
 message not there), else *soft*: everyday life if it happens once (`evidence`).
 
 What a canary says, it says of the moment in which it was opened; a verdict that comes late says nothing of now.
-No evidence at all: skipped, unobserved, throttled, anything else that is the agent's own (`evidence.OURS`).
+No evidence at all: skipped, unobserved, throttled, anything else that is the agent's own (`evidence.is_ours`).
 
 1. A **sign** is the first affected canary among the last 10. It is published, and is no state.
 2. **degraded**: 2 of the newest 4 are affected, or 3 of the last 10, or 2 of the last 30 by something hard; or one of
@@ -67,7 +67,7 @@ from mailprobe.events import (
     SignSeen,
 )
 from mailprobe.model import Cause, Incident, RouteState, Trend
-from mailprobe.observe.evidence import OURS, cause_of_failure, is_hard
+from mailprobe.observe.evidence import cause_of_failure, is_hard, is_ours
 from mailprobe.observe.incidents import BLIND_INCIDENT, Incidents, Situation
 from mailprobe.observe.route_memory import UNKNOWN_AFTER, RouteMemory
 from mailprobe.observe.together import Together
@@ -111,7 +111,7 @@ class MailboxSeen:
 
     def shuts_us_out(self, now: float) -> bool:
         """Whether nobody can look, and that is neither our fault nor a limit meant for us alone."""
-        return self.blind_since(now) is not None and self.failure is not None and self.failure.reason not in OURS
+        return self.blind_since(now) is not None and self.failure is not None and not is_ours(self.failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +293,7 @@ class States:
         since = before.since if before.up is False else event.at
         self._saw(event.mailbox, up=False, since=since, failure=event.failure)
         cause = cause_of_failure(event.failure)
-        if event.mailbox not in self._marked and is_hard(cause) and event.failure.reason not in OURS:
+        if event.mailbox not in self._marked and is_hard(cause) and not is_ours(event.failure):
             self._marked.add(event.mailbox)
             for route in self._ending_in(event.mailbox):
                 route.memory.troubled(event.at, cause)

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Final
 
+from mailprobe.auth.tokens import Tokens, TokenSource
 from mailprobe.clock import Clock, wall_of
-from mailprobe.events import Event, Judged, PolicyChecked, Publish, RoutesChanged
+from mailprobe.events import Event, Judged, PolicyChecked, Publish, RoutesChanged, TokenSourcesChanged
 from mailprobe.imap import Session, Watermark
 from mailprobe.message import Composer, Key, new_canary_id
 from mailprobe.model import Attempt, Canary, RestoredCanary, Verdict
@@ -52,6 +53,7 @@ class Crew:
         scheduled: bool = True,
         observation_grace: float = OBSERVATION_GRACE,
         stage_ended: StageEnded | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.plan = Plan()
         self.judge = Judge(Ledger(observation_grace), clock, self._concluded)
@@ -70,6 +72,9 @@ class Crew:
         self._policy_checks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, Watcher] = {}
         self._resolver = Resolver()
+        self._tokens = tokens or Tokens(clock, publish)
+        self._renewed: dict[TokenSource, str] = {}
+        """The tasks that keep tokens at hand."""
         self.judge.ask_for_scan = self._ask_for_scan
 
     async def begin(
@@ -132,6 +137,7 @@ class Crew:
 
     async def _engage(self, plan: Plan, watermarks: Mapping[str, Mapping[str, Watermark]]) -> None:
         before, self.plan = self.plan, plan
+        await self._keep_tokens(plan)
         for sender in plan.senders.values():
             self._engage_submitter(sender)
         watermarks = {**watermarks, **await self._replace_watchers(plan.mailboxes)}
@@ -141,6 +147,16 @@ class Crew:
             self._let_go(name)
         for route in plan.routes.values():
             self._engage_scheduler(route, before.routes.get(route.name))
+
+    async def _keep_tokens(self, plan: Plan) -> None:
+        kept = self._tokens.keep(plan.token_users()).values()
+        self._publish(TokenSourcesChanged(tuple(source.label for source in kept if source.is_asked)))
+        gone = [source for source in self._renewed if source not in kept]
+        await self._supervisor.stop(*(self._renewed.pop(source) for source in gone))
+        for source in kept:
+            if source.is_asked and source not in self._renewed:
+                self._renewed[source] = f"token:{id(source)}"
+                self._supervisor.start(self._renewed[source], source.run)
 
     def _resume_retries(self) -> None:
         for pending in self.judge.ledger.pending_retries():
@@ -173,7 +189,8 @@ class Crew:
             self.judge,
             self._clock,
             self._publish,
-            submit=partial(submit, clock=self._clock, resolver=resolver),
+            submit=partial(submit, clock=self._clock, resolver=resolver, token_of=self._tokens.token_of),
+            ready=partial(self._tokens.ready, sender.login),
             settle=self._settle,
             departed=self._departed,
             attempts=self._attempts,
@@ -240,7 +257,9 @@ class Crew:
             self._publish,
             key=self._key,
             agent=self._agent,
-            open_session=partial(Session.open, clock=self._clock, resolver=self._resolver),
+            open_session=partial(
+                Session.open, clock=self._clock, resolver=self._resolver, token_of=self._tokens.token_of
+            ),
             watermarks=watermarks,
             settle=self._settle,
             sender_of=lambda name: self.plan.senders.get(name),

@@ -114,6 +114,7 @@ class Submitter:
         settle: Callable[[], Awaitable[None]],
         departed: Callable[[Canary, float], None],
         attempts: Attempts,
+        ready: Callable[[], Awaitable[None]] | None = None,
         stage_ended: StageEnded | None = None,
         ended: Callable[[Canary, str, Attempt], None] | None = None,
     ) -> None:
@@ -126,14 +127,18 @@ class Submitter:
         self._settle = settle
         self._departed = departed
         self._attempts = attempts
+        self._ready = ready
         self._stage_ended = stage_ended
         self._ended = ended
 
     async def send(self, route: Route, canary: Canary, message: Message, until: float) -> None:
         """Makes all attempts for a new canary that are due; the first must find room before `until`.
 
+        What it needs to log in is fetched before that: no canary's delay has a part of it.
         Skips the canary, with its reason, where the sender's own limits leave no room in time.
         """
+        if self._ready:
+            await self._ready()
         try:
             async with self.limits.permit(until):
                 if self._attempts.closed:
@@ -167,7 +172,7 @@ class Submitter:
                 return
 
     def _opened_now(self, canary: Canary) -> Canary:
-        """The canary, its promise counted from now: waiting for our own limits is not the mail system's time."""
+        """The canary, its promise counted from now: waiting for our own limits or tokens is not the mail's time."""
         late = self._clock.now() - canary.opened
         return replace(
             canary, opened=canary.opened + late, deadline=canary.deadline + late, late_until=canary.late_until + late

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 
+from mailprobe.backoff import Backoff
 from mailprobe.clock import Clock
 from mailprobe.events import Publish, TaskFailed
-from mailprobe.probe.backoff import Backoff
 
 LOG = logging.getLogger(__name__)
 HEALTHY_AFTER = 60.0

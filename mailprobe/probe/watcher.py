@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Final
 
+from mailprobe.backoff import Backoff
 from mailprobe.clock import Clock, wall_of
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.events import (
@@ -30,7 +31,6 @@ from mailprobe.message import Action, BounceCandidate, Key, Ours, Stranger, Toke
 from mailprobe.model import Bounce, Canary, Scan, Sighting
 from mailprobe.plan import Cleanup, Mailbox, Sender
 from mailprobe.probe import looking
-from mailprobe.probe.backoff import Backoff
 from mailprobe.probe.judge import Judge
 from mailprobe.probe.sweeper import Sweeper
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from mailprobe.auth.passwords import shared_secret
+from mailprobe.auth.tokens import TokenOf, no_tokens, secret_of
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Stage
 from mailprobe.model import Attempt
@@ -30,26 +30,28 @@ async def submit(
     dot_sent: Callable[[float], None],
     stage_ended: StageEnded | None = None,
     target_number: int | None = None,
+    token_of: TokenOf = no_tokens,
 ) -> Attempt:
     """Hands a message in, once, and returns how that went; no failure of the world is raised.
 
     It goes to address `target_number` (from 1; default: `number`) of the sender's servers. Each stage may take
     `timeout` seconds. `dot_sent` is called with the instant at which the final dot is handed to the kernel, before the
-    reply is known: from then on the message may exist. A cancel closes the connection and is passed on.
+    reply is known: from then on the message may exist. `token_of` gets the token of a sender that logs in with one. A
+    cancel closes the connection and is passed on.
     """
     record = Record(number, clock, dot_sent, stage_ended)
     failure: ProbeFailure | None = None
     dialogue: Dialogue | None = None
     try:
         try:
-            # read before anything else: from then on no server can bring the password into view
-            password = await shared_secret(sender.login.password) if sender.login else None
+            # had before anything else: from then on no server can bring it into view, and no stage has its time
+            secret = await secret_of(sender.login, token_of) if sender.login else None
             with record.at(Stage.RESOLVE):
                 async with asyncio.timeout(timeout):
                     record.peer = await target.choose(
                         sender, message.recipient, target_number or number, resolver, timeout, record, message.envid
                     )
-            dialogue = Dialogue(sender, record.peer, password, record, timeout)
+            dialogue = Dialogue(sender, record.peer, secret, record, timeout)
             await dialogue.open()
             await dialogue.hand_in(message)
         except Exception as error:

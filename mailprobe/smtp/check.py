@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mailprobe.auth.passwords import read_secret
+from mailprobe.auth.tokens import TokenOf, no_tokens, secret_of
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure, Stage
 from mailprobe.model import Attempt
@@ -16,7 +16,9 @@ from mailprobe.smtp.failure import failure_of
 from mailprobe.smtp.record import Record
 
 
-async def check_sender(sender: Sender, recipient: str, *, timeout: float, clock: Clock, resolver: Resolver) -> Attempt:
+async def check_sender(
+    sender: Sender, recipient: str, *, timeout: float, clock: Clock, resolver: Resolver, token_of: TokenOf = no_tokens
+) -> Attempt:
     """Connects, says EHLO, STARTTLS and AUTH as an attempt would, and QUIT; nothing is sent.
 
     `recipient` says whose MX is asked, for an mx sender. Each stage may take `timeout` seconds. The attempt has
@@ -27,11 +29,11 @@ async def check_sender(sender: Sender, recipient: str, *, timeout: float, clock:
     dialogue: Dialogue | None = None
     try:
         try:
-            password = await asyncio.to_thread(read_secret, sender.login.password) if sender.login else None
+            secret = await secret_of(sender.login, token_of) if sender.login else None
             with record.at(Stage.RESOLVE):
                 async with asyncio.timeout(timeout):
                     record.peer = await target.choose(sender, recipient, 1, resolver, timeout, record)
-            dialogue = Dialogue(sender, record.peer, password, record, timeout)
+            dialogue = Dialogue(sender, record.peer, secret, record, timeout)
             await dialogue.open()
         except Exception as error:
             failure = failure_of(error, record.stage, timeout)

@@ -14,8 +14,10 @@ from typing import Final, cast
 
 from aiosmtplib.esmtp import parse_esmtp_extensions
 
+from mailprobe.auth import bearer
 from mailprobe.auth.giveaways import Scrubber, scrubber_of
 from mailprobe.auth.passwords import Secret
+from mailprobe.auth.tokens import Token
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.message.replies import meaning_of
 from mailprobe.model import Peer, TlsMode
@@ -53,19 +55,17 @@ class Message:
 class Dialogue:
     """A conversation with one server; every method raises ProbeFailure or what `smtp.failure` maps to one."""
 
-    def __init__(self, sender: Sender, peer: Peer, password: Secret | None, record: Record, timeout: float) -> None:
+    def __init__(self, sender: Sender, peer: Peer, secret: Secret | None, record: Record, timeout: float) -> None:
         self._sender = sender
         self._endpoint = sender.endpoint
         self._peer = peer
-        self._password = password
+        self._secret = secret
         self._record = record
         self._timeout = timeout
         self._patience = Patience(timeout)
         self._extensions: Mapping[str, str] = {}
         self._mechanisms: Sequence[str] = ()
-        login = sender.login
-        scrub = scrubber_of(login.username, password) if login and password else Scrubber()
-        self._protocol = AttemptProtocol(record.transcript, scrub)
+        self._protocol = AttemptProtocol(record.transcript, _scrubber(sender, secret))
 
     async def open(self) -> None:
         """Connects and says everything that comes before the mail: EHLO, STARTTLS, AUTH."""
@@ -184,19 +184,41 @@ class Dialogue:
             raise ProbeFailure(Stage.STARTTLS, Reason.PLAINTEXT_AFTER_STARTTLS, detail) from error
 
     async def _authenticate(self, username: str) -> None:
-        assert self._password is not None
+        assert self._secret is not None
         self._record.stage = Stage.AUTH
         encrypted = self._record.tls or self._endpoint.tls is TlsMode.PLAINTEXT  # then the user asked for it
         if not encrypted and not ip_address(self._peer.address).is_loopback:
             detail = "no password is sent over a connection that is not encrypted"
             raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
+        if isinstance(self._secret, Token):
+            await self._show_token(username, self._secret)
+            return
         mechanism = sasl.choose(self._mechanisms)
         if mechanism is None:
-            offered = " ".join(self._mechanisms).upper() or "no AUTH at all"
-            detail = f"needed is AUTH PLAIN or LOGIN; {self._peer.host} offers {offered}"
-            raise ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
-        reply = await self._log_in(mechanism, sasl.answers(mechanism, username, self._password))
+            raise self._not_offered("PLAIN or LOGIN")
+        reply = await self._log_in(mechanism, sasl.answers(mechanism, username, self._secret))
         _require(Stage.AUTH, reply, 2)
+
+    def _not_offered(self, needed: str) -> ProbeFailure:
+        offered = " ".join(self._mechanisms).upper() or "no AUTH at all"
+        detail = f"needed is AUTH {needed}; {self._peer.host} offers {offered}"
+        return ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
+
+    async def _show_token(self, username: str, token: Token) -> None:
+        """Source: RFC 7628 3.2.3: an error comes as a challenge, to be answered before the server says no."""
+        mechanism = bearer.choose([offered.upper() for offered in self._mechanisms])
+        if mechanism is None:
+            raise self._not_offered("OAUTHBEARER or XOAUTH2")
+        first = bearer.initial_response(mechanism, username, token.reveal(), self._peer.host, self._peer.port)
+        reply = await self._hear(Stage.AUTH, self._protocol.command("AUTH", mechanism, first, hidden=True))
+        said = ""
+        if reply.code == 334:
+            said = bearer.challenge_text(self._protocol.challenge, token.scrub)
+            reply = await self._hear(Stage.AUTH, self._protocol.command(bearer.farewell(mechanism)))
+        if reply.code // 100 != 2:
+            reason = meaning_of(Stage.AUTH, reply).reason
+            reason = token.refused() if reason is Reason.AUTH_REJECTED else reason
+            raise ProbeFailure(Stage.AUTH, reason, f"{reply}; {said}" if said else str(reply), reply)
 
     async def _log_in(self, mechanism: sasl.Mechanism, answers: tuple[str, ...]) -> Reply:
         if mechanism is sasl.Mechanism.PLAIN:
@@ -252,6 +274,12 @@ class Dialogue:
             reply = await answer
         self._record.reply(reply)
         return reply
+
+
+def _scrubber(sender: Sender, secret: Secret | None) -> Scrubber:
+    if isinstance(secret, Token):
+        return secret.scrub
+    return scrubber_of(sender.login.username, secret) if sender.login and secret else Scrubber()
 
 
 def _require(stage: Stage, reply: Reply, due: int) -> None:

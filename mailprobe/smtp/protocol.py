@@ -48,8 +48,9 @@ class PlaintextAfterStarttls(SMTPException):
 class AttemptProtocol(SMTPProtocol):
     """One connection of one attempt. Once `spent`, nothing more can be said on it.
 
-    `text` is the last reply's, uncut: an EHLO may have more lines than a `Reply` keeps. `sock` is what the connection
-    runs on, once there is one: what is heard on it is acknowledged at once.
+    `text` is the last reply's, uncut: an EHLO may have more lines than a `Reply` keeps. `challenge` is what the last
+    334 asked, uncleaned. `sock` is what the connection runs on, once there is one: what is heard on it is acknowledged
+    at once.
     """
 
     def __init__(self, transcript: Transcript, scrub: Scrubber) -> None:
@@ -60,7 +61,7 @@ class AttemptProtocol(SMTPProtocol):
         self._surplus = bytearray()
         self._reader = ReplyReader(scrub)
         self._flushed: Callable[[], None] | None = None
-        self.text = ""
+        self.text = self.challenge = ""
         self.sock: socket.socket | None = None
 
     # what an attempt says
@@ -207,6 +208,8 @@ class AttemptProtocol(SMTPProtocol):
     def _reply(self, response: SMTPResponse) -> Reply:
         """The reply as it may be kept: a challenge may hold anything, other text no credential."""
         text = response.message
+        if response.code == 334:
+            self.challenge = text
         if response.code == 334 or self._scrub(text) == HIDDEN:
             text = HIDDEN
         self.text = text

@@ -1,4 +1,4 @@
-"""AUTH PLAIN and LOGIN, one of them, once: a wrong password is one failed login. Source: RFC 4954, RFC 4616."""
+"""AUTH with a password, PLAIN or LOGIN, once: a wrong one is one failed login. Source: RFC 4954, RFC 4616."""
 
 from __future__ import annotations
 

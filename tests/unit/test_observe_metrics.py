@@ -27,6 +27,8 @@ from mailprobe.events import (
     StrangersSeen,
     TaskFailed,
     Throttled,
+    TokenRequested,
+    TokenSourcesChanged,
 )
 from mailprobe.model import (
     AttemptOutcome,
@@ -87,6 +89,9 @@ mailprobe_schedule_lag_seconds histogram
 mailprobe_loop_lag_seconds histogram
 mailprobe_agent_errors_total counter task
 mailprobe_port25_blocked gauge
+mailprobe_token_requests_total counter source result
+mailprobe_token_request_duration_seconds histogram source
+mailprobe_token_expiry_timestamp_seconds gauge source
 mailprobe_journal_write_errors_total counter
 mailprobe_journal_rows gauge
 mailprobe_journal_size_bytes gauge
@@ -126,6 +131,8 @@ def everything() -> Watch:
         CertificateSeen("mailbox/contoso", TLS),
         TaskFailed("watcher", RuntimeError()),
         PolicyChecked(canary, 1, policy(True), watch.clock.now()),
+        TokenSourcesChanged(("sender/office365",)),
+        TokenRequested("sender/office365", watch.clock.now(), 0.2, watch.clock.now() + 3600.0),
     )
     return watch
 

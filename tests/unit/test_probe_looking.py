@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailprobe.backoff import Backoff
 from mailprobe.probe import looking
-from mailprobe.probe.backoff import Backoff
 from mailprobe.probe.sweeper import BATCH, BUSY_PATIENCE, PATIENCE, Sweeper
 
 

@@ -1,0 +1,122 @@
+"""One POST to a token endpoint, and what it comes to. Source: RFC 6749 3.2.
+
+aiohttp is imported when the first token is fetched, and in a thread: it takes a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from mailprobe.auth.grants import Asked, Grants
+from mailprobe.auth.passwords import Secret
+from mailprobe.auth.token_answer import LARGEST, fetched
+from mailprobe.auth.tokens import Fetched
+from mailprobe.clock import Clock
+from mailprobe.errors import NoCredential, Reason, Stage, plain_text
+from mailprobe.model import TlsMode
+from mailprobe.net.failure import failure_of
+from mailprobe.net.tls import shared_context
+from mailprobe.plan import Endpoint, OAuth2, is_loopback
+
+TIMEOUT: Final = 10.0
+"""Seconds for all of it."""
+_PORTS: Final = {"https": 443, "http": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a token endpoint answered: HTTP status, headers in lower case, the body as far as it is read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class EndpointFetch:
+    """Gets tokens from the endpoint of one source; it remembers a refresh token that came in place of the old one."""
+
+    def __init__(self, oauth2: OAuth2, clock: Clock) -> None:
+        self._oauth2 = oauth2
+        self._clock = clock
+        self._grants = Grants(oauth2)
+        self._clock_is_off = 0.0
+
+    async def __call__(self) -> Fetched:
+        """One request. Raises NoCredential; its text names the endpoint's host."""
+        asked = await asyncio.to_thread(self._grants.ask, self._clock.wall() + self._clock_is_off)
+        answer = await post(self._oauth2.token_url, asked, self._oauth2.ca_file)
+        self._compare_clocks(answer)
+        host = urlsplit(self._oauth2.token_url).hostname or ""
+        token, life, renewed = fetched(
+            host, answer.status, answer.headers, answer.body, asked, self._oauth2.grant, self._clock_is_off
+        )
+        if renewed:
+            await asyncio.to_thread(self._grants.keep, Secret(renewed))
+        return Fetched(Secret(token), life)
+
+    def _compare_clocks(self, answer: Answer) -> None:
+        """What we sign has times in it, which have to be right by the endpoint's clock and not by ours."""
+        try:
+            theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (KeyError, ValueError, OverflowError):
+            return
+        off = theirs - self._clock.wall()
+        self._clock_is_off = off if abs(off) > TIMEOUT else 0.0
+
+
+async def post(url: str, asked: Asked, ca_file: Path | None = None) -> Answer:
+    """Sends a form and reads the answer, at most LARGEST octets of it; follows no redirect. Raises NoCredential."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    if parts.scheme == "http" and not is_loopback(host):
+        raise NoCredential(
+            Reason.AUTH_UNAVAILABLE, f"{host}: no secret is sent over a connection that is not encrypted"
+        )
+    context = await shared_context(Endpoint(host, port, TlsMode.IMPLICIT, ca_file=ca_file))
+    aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await _post(aiohttp, url, asked, context)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NoCredential(Reason.AUTH_UNAVAILABLE, f"token endpoint {host}: {_why(error)}") from None
+
+
+async def _post(aiohttp: Any, url: str, asked: Asked, context: ssl.SSLContext) -> Answer:
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        ) as session,
+        session.post(
+            url,
+            data=asked.form,
+            allow_redirects=False,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        ) as answer,
+    ):
+        body = bytearray()
+        async for chunk in answer.content.iter_chunked(4096):
+            body += chunk
+            if len(body) > LARGEST:
+                break
+        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
+
+
+def _why(error: Exception) -> str:
+    """What of the network it was; never the text of an exception that could hold the request."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT:g} s"
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    failure = failure_of(cause, Stage.CONNECT)
+    if failure is None:
+        return f"no HTTP answer ({type(error).__name__})"
+    return f"{failure.reason}: {plain_text(failure.detail, 200)}" if failure.detail else str(failure.reason)

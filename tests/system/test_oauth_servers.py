@@ -1,0 +1,123 @@
+"""Bearer tokens on a real Dovecot and on a Postfix that asks it: good, expired, somebody else's, garbage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.loops import both_loops
+from support.servers import HOST, TLS_NAME
+from support.servers_client import oauth_token
+from support.servers_dovecot import Account, Dovecot
+from support.servers_fixtures import MailLab
+from support.smtp_attempts import MESSAGE, said
+
+from mailprobe.auth.bearer import Bearer
+from mailprobe.auth.tokens import Tokens
+from mailprobe.clock import SystemClock
+from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.imap import Session
+from mailprobe.model import Attempt, AttemptOutcome, SenderKind, TlsMode
+from mailprobe.net.resolve import Resolver
+from mailprobe.plan import Endpoint, Login, Mailbox, OAuth2, Sender
+from mailprobe.smtp import submit
+
+pytestmark = both_loops
+
+KINDS = {
+    "good": None,
+    "expired": Reason.TOKEN_EXPIRED,
+    "somebody else's": Reason.AUTH_REJECTED,
+    "garbage": Reason.AUTH_REJECTED,
+}
+
+
+def a_token(dovecot: Dovecot, account: Account, kind: str) -> str:
+    if kind == "garbage":
+        return "v1.garbage-garbage-garbage"
+    owner = "alice@lab.test" if kind == "somebody else's" else account.address
+    return oauth_token(dovecot.oauth_secret, owner, -100 if kind == "expired" else 3600)
+
+
+@pytest.fixture(params=list(Bearer))
+def only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bearer:
+    """The one mechanism that the client is ready to use; the servers offer both."""
+    monkeypatch.setattr("mailprobe.auth.bearer.choose", lambda offered: request.param)
+    return request.param  # type: ignore[no-any-return]
+
+
+def login_with(account: Account, token: str, directory: Path) -> Login:
+    file = directory / "token"
+    file.write_text(token + "\n")
+    return Login(account.address, oauth2=OAuth2(token_file=file))
+
+
+async def submitted(lab: MailLab, login: Login) -> Attempt:
+    endpoint = Endpoint(HOST, lab.postfix.submission_port, TlsMode.STARTTLS, ca_file=lab.ca_file, server_name=TLS_NAME)
+    sender = Sender("lab", SenderKind.SUBMISSION, endpoint, login.username, "probe.test", login=login)
+    message = replace(MESSAGE, sender_address=login.username, recipient=login.username)
+    tokens = Tokens(SystemClock(), lambda event: None)
+    return await submit(
+        sender,
+        message,
+        number=1,
+        timeout=20.0,
+        clock=SystemClock(),
+        resolver=Resolver(),
+        dot_sent=lambda at: None,
+        token_of=tokens.token_of,
+    )
+
+
+async def opened(dovecot: Dovecot, login: Login) -> Session:
+    endpoint = Endpoint(HOST, dovecot.imaps_port, TlsMode.IMPLICIT, ca_file=dovecot.ca_file, server_name=TLS_NAME)
+    mailbox = Mailbox("box", login.username, endpoint, login, timeout=20.0)
+    tokens = Tokens(SystemClock(), lambda event: None)
+    return await Session.open(mailbox, clock=SystemClock(), resolver=Resolver(), token_of=tokens.token_of)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_postfix(mail_lab: MailLab, tmp_path: Path, only: Bearer, kind: str) -> None:
+    account = mail_lab.new_account()
+    token = a_token(mail_lab.dovecot, account, kind)
+    got = await submitted(mail_lab, login_with(account, token, tmp_path))
+    assert [line for line in said(got, ">") if line.startswith("AUTH")] == [f"AUTH {only} ***"]
+    assert token[:40] not in repr(got)
+    if kind == "good":
+        assert got.outcome is AttemptOutcome.ACCEPTED, got.detail
+        return
+    assert (got.outcome, got.stage, got.reason) == (AttemptOutcome.UNSENT, Stage.AUTH, KINDS[kind])
+    assert [each.reply.code for each in got.replies if each.stage is Stage.AUTH][-1] == 535
+    if kind == "expired":
+        assert '"status": ' in got.detail
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_dovecot(dovecot: Dovecot, tmp_path: Path, only: Bearer, kind: str) -> None:
+    account = dovecot.new_account()
+    login = login_with(account, a_token(dovecot, account, kind), tmp_path)
+    if kind == "good":
+        session = await opened(dovecot, login)
+        assert await session.folders()
+        session.abort()
+        return
+    with pytest.raises(ProbeFailure) as failed:
+        await opened(dovecot, login)
+    assert (failed.value.stage, failed.value.reason) == (Stage.AUTH, KINDS[kind])
+    if kind == "expired":
+        assert '"status": ' in failed.value.detail
+
+
+@pytest.mark.usefixtures("nothing_blocks")
+async def test_a_new_token_in_the_file_is_used(
+    dovecot: Dovecot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailprobe.auth.passwords.FRESH_SECONDS", 0.0)
+    account = dovecot.new_account()
+    login = login_with(account, a_token(dovecot, account, "expired"), tmp_path)
+    with pytest.raises(ProbeFailure):
+        await opened(dovecot, login)
+    login_with(account, a_token(dovecot, account, "good"), tmp_path)
+    session = await opened(dovecot, login)
+    session.abort()
