@@ -16,14 +16,17 @@ from typing import Final
 from mailprobe.config import files
 from mailprobe.config.durations import duration_text
 from mailprobe.config.explain import NAMED
-from mailprobe.config.plan import secret_path, tls_of, verifies
+from mailprobe.config.oauth2 import SECRETS, asks_endpoint, contradictions, grant_of, has_secret
+from mailprobe.config.plan import secrets_of, tls_of, verifies
 from mailprobe.config.problems import KeyPath, Problem, did_you_mean, shown
+from mailprobe.config.provider_checks import provider_warnings
 from mailprobe.config.routes import Promise, RouteEntry, in_shard, promise_of, route_entries
 from mailprobe.config.schema import (
     AuthSettings,
     DefaultSettings,
     EndpointSettings,
     MailboxTls,
+    OAuth2Settings,
     Policy,
     PromiseSettings,
     SenderSettings,
@@ -127,20 +130,42 @@ class _Checks:
                 self._odd((*path, key), "has no effect: the certificate is not verified (tls_verify: full)", *needs)
 
     def login(self, path: KeyPath, auth: AuthSettings) -> None:
-        """Exactly one place where the password is, and it is there."""
+        """Exactly one place where the password or the token is, and it is there."""
         at = (*path, "auth")
         needs = ((*at, "password"), (*at, "oauth2"), (*at, "password_file"), (*at, "password_env"))
-        if auth.password_file and auth.password_env:
+        secrets = secrets_of(self._settings, str(path[0]), str(path[1]), self._directory)
+        if auth.oauth2:
+            for key in ("password_file", "password_env"):
+                if getattr(auth, key):
+                    self._wrong((*at, key), "give either oauth2 or a password, not both", *needs)
+            self._oauth2((*at, "oauth2"), auth.oauth2, secrets)
+        elif auth.password_file and auth.password_env:
             self._wrong((*at, "password_env"), "give either password_file or password_env, not both", *needs)
         elif auth.password_env:
             self._variable((*at, "password_env"), auth.password_env)
         elif auth.password_file:
             self._secret_file((*at, "password_file"), auth.password_file)
-        elif secret := secret_path(self._settings, str(path[0]), str(path[1]), self._directory):
-            if not files.not_a_directory(self._directory / (self._settings.secrets_dir or "")):
-                self._secret_in_directory(at, secret, needs)
+        elif secrets:
+            self._secret_in_directory(at, secrets / "password", "password_file or password_env", needs)
         else:
             self._wrong(at, "does not say where the password is; write password_file or password_env", *needs)
+
+    def _oauth2(self, at: KeyPath, own: OAuth2Settings, secrets: Path | None) -> None:
+        """Tokens come from one place, and what is needed there is there."""
+        if self._muted(at) or any(path[: len(at)] == at for path in self._failed):
+            return
+        for key, text in contradictions(own, from_directory=secrets is not None):
+            self._wrong((*at, key) if key else at, text)
+        for key in ("client_secret_env", "refresh_token_env"):
+            if name := getattr(own, key):
+                self._variable((*at, key), name)
+        for key in ("client_secret_file", "certificate_file", "refresh_token_file", "service_account_file"):
+            self._secret_file((*at, key), getattr(own, key))
+        self._secret_file((*at, "token_file"), own.token_file)
+        self._file((*at, "ca_file"), own.ca_file)
+        wanted = SECRETS.get(grant_of(own))
+        if secrets and wanted and asks_endpoint(own) and not has_secret(own):
+            self._secret_in_directory(at, secrets / wanted, f"{wanted}_file or {wanted}_env", ())
 
     def encryption(
         self,
@@ -192,11 +217,15 @@ class _Checks:
         self._route_names(entries)
         self._rates(entries)
         self._unused(entries)
+        for path, text in provider_warnings(settings, entries):
+            self._odd(path, text, path)
 
     def _mx(self, path: KeyPath, sender: SenderSettings, kind: tuple[KeyPath, ...]) -> None:
         for key in ("auth", "allow_plaintext_auth"):
             if getattr(sender, key):
                 self._wrong((*path, key), "an mx sender does not log in; remove this, or write submission", *kind)
+        if sender.provider:
+            self._wrong((*path, "provider"), "is for submission senders only; remove it", *kind)
         tls = tls_of(sender)
         if tls in _SUBMISSION_TLS:
             self._wrong((*path, "tls"), "for an mx sender must be opportunistic, require or none", *kind)
@@ -231,10 +260,12 @@ class _Checks:
         if file is not None and (wrong := files.unreadable(self._directory / file)):
             self._wrong(path, f"{wrong} (the name of the file that holds the secret is wanted here)")
 
-    def _secret_in_directory(self, path: KeyPath, secret: Path, needs: tuple[KeyPath, ...]) -> None:
+    def _secret_in_directory(self, path: KeyPath, secret: Path, instead: str, needs: tuple[KeyPath, ...]) -> None:
+        if files.not_a_directory(self._directory / (self._settings.secrets_dir or "")):
+            return  # which is said once
         if wrong := files.unreadable(secret):
-            where = f"<secrets_dir>/{shown(path[0])}/{shown(path[1])}/password"
-            self._wrong(path, f"{where}: {wrong}; or write password_file or password_env", *needs)
+            where = f"<secrets_dir>/{shown(path[0])}/{shown(path[1])}/{secret.name}"
+            self._wrong(path, f"{where}: {wrong}; or write {instead}", *needs)
 
     def _file(self, path: KeyPath, file: Path | None) -> None:
         if file is not None and (wrong := files.unreadable(self._directory / file)):

@@ -18,7 +18,10 @@ NAMED: Final = ("senders", "mailboxes", "routes", "meshes")
 
 _NOT_HERE: Final = {
     "password": "a password is never written here; use password_file or password_env",
-    "oauth2": "OAuth2 is not supported by this version; use password_file or password_env",
+    "client_secret": "a secret is never written here; use client_secret_file or client_secret_env",
+    "refresh_token": "a token is never written here; use refresh_token_file or refresh_token_env",
+    "access_token": "a token is never written here; use token_file or token_command",
+    "token": "a token is never written here; use token_file or token_command",
 }
 
 _TEXTS: Final[Mapping[str, str | Callable[[Mapping[str, Any]], str]]] = {

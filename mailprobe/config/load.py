@@ -19,6 +19,7 @@ from mailprobe.config.environment import Overrides
 from mailprobe.config.explain import NAMED, problems_of, repaired
 from mailprobe.config.plan import plan_of
 from mailprobe.config.problems import Problem, dotted
+from mailprobe.config.providers import presets
 from mailprobe.config.schema import Settings
 from mailprobe.errors import ConfigurationError
 
@@ -99,7 +100,8 @@ class _Values(PydanticBaseSettingsSource):
 def _settings(environment: Mapping[str, Any], file: Mapping[str, Any]) -> tuple[Settings | None, list[Problem]]:
     """The settings; with what is wrong replaced where something is. None where even that does not help."""
     merged = _Values({})
-    sources: tuple[PydanticBaseSettingsSource, ...] = (_Values(environment), _Values(file), merged)
+    given = _Values(environment), _Values(file), _Values(presets(environment, file))
+    sources: tuple[PydanticBaseSettingsSource, ...] = (*given, merged)
     problems: list[Problem] = []
     state: Mapping[str, Any] = {}
     for _ in range(4):  # an item, a setting in it, a setting in that: each needs a round

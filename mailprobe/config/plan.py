@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 from typing import Final
 
+from mailprobe.config.oauth2 import oauth2_of
 from mailprobe.config.routes import in_shard, promise_of, retry_of, route_entries
 from mailprobe.config.schema import (
     AuthSettings,
@@ -63,9 +64,9 @@ def tls_of(sender: SenderSettings) -> SenderTls:
     return sender.tls or (SenderTls.OPPORTUNISTIC if sender.mx else SenderTls.STARTTLS)
 
 
-def secret_path(settings: Settings, section: str, name: str, directory: Path) -> Path | None:
-    """Where `secrets_dir` has the password of a sender or mailbox; None without it."""
-    return directory / settings.secrets_dir / section / name / "password" if settings.secrets_dir else None
+def secrets_of(settings: Settings, section: str, name: str, directory: Path) -> Path | None:
+    """Where `secrets_dir` has the secrets of a sender or mailbox; None without it."""
+    return directory / settings.secrets_dir / section / name if settings.secrets_dir else None
 
 
 def verifies(endpoint: EndpointSettings) -> bool:
@@ -83,7 +84,7 @@ def _sender(name: str, settings: Settings, directory: Path) -> Sender:
         endpoint=_endpoint(own, host, port, TLS_MODES[tls_of(own)], directory),
         from_address=own.from_address,
         ehlo=own.ehlo or _greeting_name(own.from_address),
-        login=_login(own.auth, secret_path(settings, "senders", name, directory), directory) if own.auth else None,
+        login=_login(own.auth, secrets_of(settings, "senders", name, directory), directory) if own.auth else None,
         limits=Limits(own.limits.connections, own.limits.messages_per_minute),
         bounces_to=own.bounces_to,
         resolver=tuple((server.host, server.port) for server in own.resolver),
@@ -99,7 +100,7 @@ def _mailbox(name: str, settings: Settings, directory: Path) -> Mailbox:
         name=name,
         address=own.address,
         endpoint=_endpoint(own, *own.imap, TlsMode(own.tls), directory),
-        login=_login(own.auth, secret_path(settings, "mailboxes", name, directory), directory),
+        login=_login(own.auth, secrets_of(settings, "mailboxes", name, directory), directory),
         inbox=own.inbox,
         junk=None if own.junk == "none" else own.junk,
         cleanup=own.cleanup,
@@ -120,9 +121,12 @@ def _endpoint(own: EndpointSettings, host: str, port: int, tls: TlsMode, directo
     )
 
 
-def _login(auth: AuthSettings, from_directory: Path | None, directory: Path) -> Login:
+def _login(auth: AuthSettings, secrets: Path | None, directory: Path) -> Login:
+    if auth.oauth2:
+        return Login(auth.username, oauth2=oauth2_of(auth, auth.oauth2, secrets, directory))
     if auth.password_env:
         return Login(auth.username, SecretReference(env=auth.password_env))
+    from_directory = secrets / "password" if secrets else None
     file = directory / auth.password_file if auth.password_file else from_directory
     return Login(auth.username, SecretReference(file=file))
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mailprobe.config.providers import IdentityProvider, MailProvider
 from mailprobe.config.types import (
     NAME_PATTERN,
     Duration,
@@ -30,9 +31,11 @@ from mailprobe.config.types import (
     Reference,
     Server,
     Shard,
+    Tenant,
     Text,
+    TokenUrl,
 )
-from mailprobe.plan import Cleanup, Family
+from mailprobe.plan import Cleanup, Family, Grant
 
 
 class SenderTls(StrEnum):
@@ -139,8 +142,82 @@ class DefaultSettings(_Model):
     )
 
 
+class OAuth2Settings(_Model):
+    """Where bearer tokens come from: an identity provider, a file, or a command. Secrets are never written here."""
+
+    provider: IdentityProvider | None = Field(
+        default=None, description="fills token_url and scope", examples=["microsoft365"]
+    )
+    tenant: Tenant | None = Field(
+        default=None,
+        description="microsoft365: the directory's id, or a domain of it",
+        examples=["contoso.onmicrosoft.com"],
+    )
+    client_id: Text | None = Field(
+        default=None, description="the application's id", examples=["00000000-0000-0000-0000-000000000000"]
+    )
+    client_secret_file: FilePath | None = Field(
+        default=None, description="file that holds the application's secret", examples=["/run/secrets/o365"]
+    )
+    client_secret_env: Text | None = Field(
+        default=None, description="environment variable that holds it", examples=["O365_CLIENT_SECRET"]
+    )
+    certificate_file: FilePath | None = Field(
+        default=None,
+        description="instead of a secret: the application's RSA key and its certificate, PEM",
+        examples=["/run/secrets/o365.pem"],
+    )
+    refresh_token_file: FilePath | None = Field(
+        default=None, description="file that holds a refresh token", examples=["/run/secrets/refresh-token"]
+    )
+    refresh_token_env: Text | None = Field(
+        default=None, description="environment variable that holds it", examples=["REFRESH_TOKEN"]
+    )
+    save_refresh_token: bool = Field(
+        default=False,
+        description="write a new refresh token into refresh_token_file; else it is kept in memory until the end",
+    )
+    service_account_file: FilePath | None = Field(
+        default=None,
+        description="google: key file (JSON) of a service account with domain-wide delegation",
+        examples=["/run/secrets/service-account.json"],
+    )
+    subject: Text | None = Field(
+        default=None,
+        description="the user in whose name the service account asks; default: username",
+        examples=["canary@contoso.example"],
+    )
+    token_url: TokenUrl | None = Field(
+        default=None,
+        description="token endpoint, of an identity provider that is not known by name",
+        examples=["https://idp.example.com/token"],
+    )
+    grant: Grant | None = Field(
+        default=None, description="default: what the secrets given are good for", examples=["refresh_token"]
+    )
+    scope: Text | None = Field(
+        default=None, description="what to ask for; default: the provider's", examples=["https://mail.google.com/"]
+    )
+    ca_file: FilePath | None = Field(
+        default=None,
+        description="certificate authorities to trust at the token endpoint, PEM; default: the system's",
+        examples=["/etc/ssl/own-ca.pem"],
+    )
+    token_file: FilePath | None = Field(
+        default=None,
+        description="instead of all that: a file that holds a token, which somebody else renews",
+        examples=["/run/mail-token"],
+    )
+    token_command: tuple[Text, ...] = Field(
+        default=(),
+        description="instead of all that: a program and its arguments, no shell, that prints a token, or JSON with "
+        "access_token and expires_in",
+        examples=[["/usr/local/bin/mail-token", "canary"]],
+    )
+
+
 class AuthSettings(_Model):
-    """Who logs in, and where the password is; the password itself is never written here."""
+    """Who logs in, and where the password or the token is; neither is ever written here."""
 
     username: Text = Field(description="user name", examples=["canary@contoso.example"])
     password_file: FilePath | None = Field(
@@ -148,6 +225,11 @@ class AuthSettings(_Model):
     )
     password_env: Text | None = Field(
         default=None, description="environment variable that holds the password", examples=["O365_PASSWORD"]
+    )
+    oauth2: OAuth2Settings | None = Field(
+        default=None,
+        description="a bearer token instead of a password (XOAUTH2, OAUTHBEARER)",
+        examples=[{"token_file": "/run/mail-token"}],
     )
 
 
@@ -188,6 +270,11 @@ class EndpointSettings(_Model):
 class SenderSettings(EndpointSettings):
     """Where canaries are handed in: a submission service, or straight to the recipient domain's MX."""
 
+    provider: MailProvider | None = Field(
+        default=None,
+        description="fills submission, tls, limits, and oauth2.provider, as far as they are not given",
+        examples=["microsoft365"],
+    )
     submission: Server | None = Field(
         default=None, description="submission service", examples=["smtp.office365.com:587"]
     )
@@ -239,6 +326,11 @@ class MailboxSettings(EndpointSettings):
     """An IMAP account in which canaries are looked for."""
 
     address: MailAddress = Field(description="where canaries are sent to", examples=["canary@contoso.example"])
+    provider: MailProvider | None = Field(
+        default=None,
+        description="fills imap, tls, and oauth2.provider, as far as they are not given",
+        examples=["microsoft365"],
+    )
     imap: ImapServer = Field(description="IMAP server", examples=["outlook.office365.com:993"])
     tls: MailboxTls = Field(default=MailboxTls.IMPLICIT, description="when TLS begins", examples=["implicit"])
     auth: AuthSettings = Field(
@@ -309,7 +401,7 @@ class Settings(BaseSettings):
     secrets_dir: FilePath | None = Field(
         default=None,
         description="directory of secrets: a login without password_file and password_env takes "
-        "<secrets_dir>/<section>/<name>/password, e.g. senders/office365/password",
+        "<secrets_dir>/<section>/<name>/password, e.g. senders/office365/password; oauth2 client_secret, refresh_token",
         examples=["/run/secrets/mailprobe"],
     )
     senders: dict[str, SenderSettings] = _named("where canaries are handed in, by name")
@@ -320,4 +412,8 @@ class Settings(BaseSettings):
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of the file, for editors. Source: JSON Schema 2020-12."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Settings.model_json_schema(by_alias=True)}
+    schema = Settings.model_json_schema(by_alias=True)
+    mailbox = schema["$defs"]["MailboxSettings"]
+    mailbox["required"].remove("imap")
+    mailbox["anyOf"] = [{"required": ["imap"]}, {"required": ["provider"]}]  # which fills it
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from mailprobe.config import durations
-from mailprobe.plan import Family
+from mailprobe.plan import Family, is_loopback
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
 """Names of agents, senders, mailboxes, routes: safe as a label, a file name, part of a token."""
@@ -135,6 +136,28 @@ def _ip_address(value: Any) -> str:
     return text
 
 
+def _token_url(value: Any) -> str:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise refuse("is not a URL; write https://idp.example.com/token") from None
+    if parts.username is not None or parts.query or parts.fragment:
+        raise refuse("must have no user, question mark or # in it; secrets are given by client_secret_file")
+    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    if not secure or not parts.hostname or not text.isascii() or " " in text:
+        raise refuse("must be a URL that begins with https:// (http:// only on this machine)")
+    return text
+
+
+def _tenant(value: Any) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?", text):
+        raise refuse("must be the directory's id, or a domain of it, such as contoso.onmicrosoft.com")
+    return text
+
+
 def _mail_address(value: Any) -> str:
     text = _text(value)
     local_part, at, domain = text.rpartition("@")
@@ -184,6 +207,8 @@ HostName = Annotated[str, BeforeValidator(_host_name)]
 GreetingName = Annotated[str, BeforeValidator(_greeting_name)]
 IpAddress = Annotated[str, BeforeValidator(_ip_address)]
 MailAddress = Annotated[str, BeforeValidator(_mail_address), _schema(pattern=r"^[^\s<>@]+@[^\s<>@]+$")]
+TokenUrl = Annotated[str, BeforeValidator(_token_url), _schema(pattern=r"^https?://[^\s?#@]+$")]
+Tenant = Annotated[str, BeforeValidator(_tenant)]
 Shard = Annotated[tuple[int, int], PlainValidator(_shard), _schema(pattern=r"^[0-9]{1,4}/[0-9]{1,4}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 IpFamily = Annotated[Family, BeforeValidator(_word), WithJsonSchema({"enum": ["any", "4", "6", 4, 6]})]

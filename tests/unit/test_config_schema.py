@@ -19,7 +19,8 @@ from mailprobe.config.schema import Settings, json_schema
 from mailprobe.errors import ConfigurationError
 
 PLACES = [
-    (), ("agent",), ("defaults",), ("senders", "x"), ("senders", "x", "auth"), ("senders", "x", "limits"),
+    (), ("agent",), ("defaults",), ("senders", "x"), ("senders", "x", "auth"),
+    ("senders", "x", "auth", "oauth2"), ("senders", "x", "limits"),
     ("mailboxes", "x"), ("mailboxes", "x", "auth"), ("routes", "x"), ("meshes", "x"),
 ]  # fmt: skip
 MODELS: list[type[BaseModel]] = [model for place in PLACES if (model := model_at(place))]
@@ -112,8 +113,6 @@ def test_the_example_has_settings_that_are_commented_out() -> None:
 def test_what_is_commented_out_in_the_example_would_do(key: str, secrets: Path) -> None:
     text, count = re.subn(rf"^( *)# ({key}: .*)$", r"\1\2", here(example()), count=1, flags=re.MULTILINE)
     assert count == 1
-    if key == "password_env":
-        text = text.replace("      password_file: o365\n", "", 1)
     (secrets / "secrets").mkdir()
     text = text.replace("secrets_dir: mailprobe", "secrets_dir: secrets")
     path = secrets / "mailprobe.yaml"
@@ -175,6 +174,6 @@ def test_a_required_setting_that_is_wrong_does_not_hide_others(tmp_path: Path) -
     assert wrong == [
         "agent.key_file",
         "senders.office365.submission",
-        "senders.office365.auth.password_file",
-        "mailboxes.contoso.auth.password_file",
+        "senders.office365.auth.oauth2.client_secret_file",
+        "mailboxes.contoso.auth.oauth2.client_secret_file",
     ]
