@@ -100,6 +100,11 @@ class TokenSource:
         """A token that is good now. Raises NoCredential: auth_unavailable, auth_rejected, token_expired, throttled."""
         raise NotImplementedError
 
+    async def ready(self) -> None:
+        """Returns when a token is at hand, or cannot be had now."""
+        with suppress(NoCredential):
+            await self.token()
+
     async def run(self) -> None:
         """Keeps a token at hand, for ever."""
         raise NotImplementedError
@@ -236,8 +241,7 @@ class Tokens:
     async def ready(self, login: Login | None) -> None:
         """Returns when what this login needs is at hand, or cannot be had now."""
         if login and login.oauth2:
-            with suppress(NoCredential):
-                await self.token_of(login.oauth2)
+            await self.source(login.oauth2).ready()
 
     def keep(self, users: Iterable[tuple[OAuth2, str]]) -> Mapping[OAuth2, TokenSource]:
         """Keeps the sources that these users need, makes those that are new, and forgets all others.

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from mailprobe.auth.mistakes import of_reply
+from mailprobe.auth.tokens import TokenOf, Tokens
 from mailprobe.cli.loops import runner
 from mailprobe.clock import Clock, SystemClock
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text, stage_and_reason
@@ -63,8 +65,11 @@ def connect_all(plan: Plan, echo: Callable[[str], object], progress: Progress) -
 
 
 async def _connect_all(plan: Plan, echo: Callable[[str], object], progress: Progress) -> bool:
-    room, good = asyncio.Semaphore(AT_ONCE), True
-    wanted = list(_reports(plan, SystemClock()))
+    room, good, clock = asyncio.Semaphore(AT_ONCE), True, SystemClock()
+    tokens = Tokens(clock, lambda event: None)
+    # before any server, whose time it is not; what cannot be had is said by each that needs it
+    await asyncio.gather(*(source.ready() for source in tokens.keep(plan.token_users()).values()))
+    wanted = list(_reports(plan, clock, tokens.token_of))
     ended = 0
 
     async def in_turn(title: str, report: Awaitable[Report]) -> Report:
@@ -88,7 +93,7 @@ async def _connect_all(plan: Plan, echo: Callable[[str], object], progress: Prog
     return good
 
 
-def _reports(plan: Plan, clock: Clock) -> Iterator[tuple[str, Awaitable[Report]]]:
+def _reports(plan: Plan, clock: Clock, token_of: TokenOf) -> Iterator[tuple[str, Awaitable[Report]]]:
     for sender in plan.senders.values():
         routes = [route for route in plan.routes.values() if route.sender.name == sender.name]
         timeout = min(STEP, max(route.timeout for route in routes))
@@ -97,15 +102,17 @@ def _reports(plan: Plan, clock: Clock) -> Iterator[tuple[str, Awaitable[Report]]
         for address in domains.values() if sender.kind is SenderKind.MX else [routes[0].mailbox.address]:
             where = f"MX of {address.rpartition('@')[2]}" if sender.kind is SenderKind.MX else str(sender.endpoint)
             title = f"sender {sender.name}, {where}"
-            yield title, _of_sender(title, sender, address, timeout, clock)
+            yield title, _of_sender(title, sender, address, timeout, clock, token_of)
     for mailbox in plan.mailboxes.values():
         title = f"mailbox {mailbox.name}, {mailbox.endpoint}"
-        yield title, _of_mailbox(title, replace(mailbox, timeout=min(STEP, mailbox.timeout)), clock)
+        yield title, _of_mailbox(title, replace(mailbox, timeout=min(STEP, mailbox.timeout)), clock, token_of)
 
 
-async def _of_sender(title: str, sender: Sender, recipient: str, timeout: float, clock: Clock) -> Report:
+async def _of_sender(
+    title: str, sender: Sender, recipient: str, timeout: float, clock: Clock, token_of: TokenOf
+) -> Report:
     resolver = Resolver(sender.resolver)
-    attempt = await check_sender(sender, recipient, timeout=timeout, clock=clock, resolver=resolver)
+    attempt = await check_sender(sender, recipient, timeout=timeout, clock=clock, resolver=resolver, token_of=token_of)
     facts: Facts = []
     if attempt.peer:
         facts.append(("address", _peer(attempt.peer)))
@@ -116,16 +123,18 @@ async def _of_sender(title: str, sender: Sender, recipient: str, timeout: float,
     facts += _smtp_offers(attempt)
     if attempt.reason:
         facts.append(("failed", _failed(attempt.stage, attempt.reason, attempt.detail)))
+        if attempt.last_reply and (means := of_reply(attempt.last_reply.reply)):
+            facts.append(("means", means))
     elif sender.login:
         facts.append(("logged in", f"as {sender.login.username}"))
     return Report(title, facts, attempt.reason is None)
 
 
-async def _of_mailbox(title: str, mailbox: Mailbox, clock: Clock) -> Report:
+async def _of_mailbox(title: str, mailbox: Mailbox, clock: Clock, token_of: TokenOf) -> Report:
     facts: Facts = []
     good = True
     try:
-        session = await Session.open(mailbox, clock=clock, resolver=Resolver())
+        session = await Session.open(mailbox, clock=clock, resolver=Resolver(), token_of=token_of)
         try:
             facts += _tls(session.tls) if session.tls else [("tls", "none: everything is in the clear")]
             facts.append(("offers", ", ".join(sorted(session.capabilities))))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from mailprobe.auth.mistakes import of_reply
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
 from mailprobe.model import Outcome, SenderKind, TlsMode, Verdict
 from mailprobe.observe.history import Record
@@ -29,6 +30,7 @@ _ADVICE: Final = {
     Reason.CERTIFICATE_UNTRUSTED: "Name the file with its CA in ca_file (--ca-file).",
     Reason.STARTTLS_UNAVAILABLE: "Use implicit TLS if the server has a port for that.",
     Reason.AUTH_REJECTED: "Check user name and password. They were tried once.",
+    Reason.TOKEN_EXPIRED: "The token is too old: see to what renews it.",
     Reason.THROTTLED: "The provider limits us; this is no outage. Probe less often.",
     Reason.MAILBOX_MISSING: "Check `inbox` and `junk` of the mailbox, or create the folder.",
     Reason.NOT_THERE: "Look for it in the server's log, its queue and its quarantine.",
@@ -126,10 +128,16 @@ def _advice(verdict: Verdict, route: Route, down: ProbeFailure | None) -> str:
     unobserved = verdict.outcome is Outcome.UNOBSERVED
     failed = down if unobserved and down else verdict
     reason, stage = failed.reason, failed.stage
+    reply = None if unobserved else refusal(verdict)
+    if reply and (means := of_reply(reply)):
+        return means
     if reason is Reason.TIMEOUT:
         return _BY_STAGE.get(stage, "") if stage else ""
     if reason is Reason.WRONG_TLS_MODE:
         return _right_tls(route.mailbox.endpoint if unobserved else route.sender.endpoint, route, unobserved)
+    login = route.mailbox.login if unobserved else route.sender.login
+    if reason is Reason.AUTH_REJECTED and login and login.oauth2:
+        return "Check the user name, and what the application is allowed to do with the mailbox."
     return _ADVICE.get(reason, "") if reason else ""
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -19,7 +20,7 @@ from mailprobe.cli.verdicts import Status
 from mailprobe.clock import SystemClock
 from mailprobe.errors import ConfigurationError, ProbeFailure
 from mailprobe.message import Key
-from mailprobe.plan import Login, Plan, Route, SecretReference
+from mailprobe.plan import Login, OAuth2, Plan, Route, SecretReference
 
 DEFAULT_TIMEOUT: Final = "60s"
 _PASSWORDS: Final = {"smtp": "MAILPROBE_SMTP_PASSWORD", "imap": "MAILPROBE_IMAP_PASSWORD"}
@@ -64,6 +65,8 @@ class ProbeCommand(click.Command):
 @click.option("--from", "from_", metavar="ADDRESS", help="Who sends it. Default: the SMTP user, else --to.")
 @click.option("--smtp-password-file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--imap-password-file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--smtp-token-file", type=click.Path(path_type=Path), metavar="FILE", help="OAuth2, not a password.")
+@click.option("--imap-token-file", type=click.Path(path_type=Path), metavar="FILE", help="OAuth2, not a password.")
 @click.option("--ca-file", type=click.Path(path_type=Path), metavar="FILE", help="Certificate authorities to trust.")
 @click.option(
     "--format", "format_", type=click.Choice([f.value for f in Format]), help="Default: text on a terminal, else json."
@@ -81,6 +84,8 @@ def probe(
     from_: str | None,
     smtp_password_file: Path | None,
     imap_password_file: Path | None,
+    smtp_token_file: Path | None,
+    imap_token_file: Path | None,
     ca_file: Path | None,
     format_: str | None,
     timeout: float,
@@ -91,7 +96,8 @@ def probe(
     """Send one canary on each route, wait for the verdicts, and exit.
 
     With -c: the named ROUTEs of a configuration file, all without a name. Without it: from --smtp to --imap; passwords
-    come from MAILPROBE_SMTP_PASSWORD and MAILPROBE_IMAP_PASSWORD or from files, never from the command line.
+    come from MAILPROBE_SMTP_PASSWORD and MAILPROBE_IMAP_PASSWORD or from files, OAuth2 bearer tokens from files, never
+    from the command line.
 
     Exit status: 0 delivered; 1 junked, slower than --warning, or only after a deferral; 2 deferred, rejected, unsent,
     bounced or overdue; 3 unobserved, wrong usage or configuration, interrupted.
@@ -103,6 +109,8 @@ def probe(
         "--from": from_,
         "--smtp-password-file": smtp_password_file,
         "--imap-password-file": imap_password_file,
+        "--smtp-token-file": smtp_token_file,
+        "--imap-token-file": imap_token_file,
         "--ca-file": ca_file,
     }
     try:
@@ -113,7 +121,8 @@ def probe(
             else:
                 _require(urls, routes)
                 files = {"smtp": smtp_password_file, "imap": imap_password_file}
-                plan = _from_urls(str(smtp), str(imap), str(to), from_, files, ca_file)
+                tokens = {"smtp": smtp_token_file, "imap": imap_token_file}
+                plan = _from_urls(str(smtp), str(imap), str(to), from_, files, tokens, ca_file)
                 key, agent = Key.generate(), "probe"
             if format_ is None and not on_terminal() and sys.stderr is not None and sys.stderr.isatty():
                 click.echo("JSON, since nobody sees it on a terminal; --format text for people", err=True)
@@ -176,7 +185,13 @@ def _from_file(file: Path, names: tuple[str, ...]) -> tuple[Plan, Key, str]:
 
 
 def _from_urls(
-    smtp: str, imap: str, to: str, from_: str | None, files: Mapping[str, Path | None], ca_file: Path | None
+    smtp: str,
+    imap: str,
+    to: str,
+    from_: str | None,
+    files: Mapping[str, Path | None],
+    tokens: Mapping[str, Path | None],
+    ca_file: Path | None,
 ) -> Plan:
     from mailprobe.cli.urls import mailbox_of, sender_of
 
@@ -184,9 +199,27 @@ def _from_urls(
         raise ConfigurationError(f"--ca-file: {ca_file}: no such file")
     sender = sender_of(smtp, from_address=from_, to=to, password=_password("smtp", files), ca_file=ca_file)
     mailbox = mailbox_of(imap, to=to, password=_password("imap", files), ca_file=ca_file)
+    sender = replace(sender, login=_with_token("smtp", sender.login, files, tokens))
+    mailbox = replace(mailbox, login=_with_token("imap", mailbox.login, files, tokens) or mailbox.login)
     _require_passwords({"smtp": sender.login, "imap": mailbox.login}, files)
     route = Route("probe", sender, mailbox, interval=60.0, deadline=60.0, late_until=60.0, timeout=30.0)
     return Plan({route.name: route}, {sender.name: sender}, {mailbox.name: mailbox})
+
+
+def _with_token(
+    side: str, login: Login | None, files: Mapping[str, Path | None], tokens: Mapping[str, Path | None]
+) -> Login | None:
+    """The login with the bearer token that is given in place of a password."""
+    file = tokens[side]
+    if file is None:
+        return login
+    if login is None:
+        raise ConfigurationError(f"--{side}-token-file: --{side} names no user who could log in")
+    if files[side]:
+        raise ConfigurationError(f"--{side}-token-file: give either a token or a password, not both")
+    if not file.is_file():
+        raise ConfigurationError(f"--{side}-token-file: {file}: no such file")
+    return Login(login.username, oauth2=OAuth2(token_file=file))
 
 
 def _password(side: str, files: Mapping[str, Path | None]) -> SecretReference:
@@ -201,7 +234,7 @@ def _password(side: str, files: Mapping[str, Path | None]) -> SecretReference:
 def _require_passwords(logins: Mapping[str, Login | None], files: Mapping[str, Path | None]) -> None:
     problems = []
     for side, login in logins.items():
-        if login is None:
+        if login is None or login.oauth2:
             continue
         try:
             read_secret(login.password)

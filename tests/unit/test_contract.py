@@ -32,6 +32,7 @@ OPTIONS = {
     "run": {"-c", "--config"},
     "probe": {
         *("-c", "--config", "--smtp", "--imap", "--to", "--from", "--smtp-password-file", "--imap-password-file"),
+        *("--smtp-token-file", "--imap-token-file"),
         *("--ca-file", "--timeout", "--format", "--warning", "--keep", "--transcript"),
     },
     "check": {"-c", "--config", "--connect"},
