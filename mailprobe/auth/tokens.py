@@ -166,14 +166,18 @@ class RenewedToken(TokenSource):
     async def run(self) -> None:
         """Renews a token before it ends, and tries again what failed."""
         while True:
-            self._wake.clear()
-            with suppress(TimeoutError):
-                async with self._clock.timeout_at(self._due):
-                    await self._wake.wait()
+            await self._wait()
             async with self._lock:
                 if self._clock.now() >= self._due:
                     with suppress(NoCredential):
                         await self._renew()
+
+    async def _wait(self) -> None:
+        self._wake.clear()
+        if self._clock.now() < self._due:
+            with suppress(TimeoutError):
+                async with self._clock.timeout_at(self._due):
+                    await self._wake.wait()
 
     def hurry(self) -> None:
         """Asks again now if asking failed."""
