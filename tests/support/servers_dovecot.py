@@ -80,6 +80,16 @@ class Dovecot:
         self.kill()
         self.start()
 
+    def introspect(self, url: str) -> None:
+        """From now on tokens are good or not as the identity provider at `url` says (RFC 7662); restarts it."""
+        new = self.directory / "oauth" / "oauth2.conf.ext"
+        file = self._configuration if "oauth2 {" in self._configuration.read_text() else new
+        remote = f"introspection_mode = post\n  introspection_url = {url}"
+        if file is new:
+            remote += "\nactive_attribute = active\nactive_value = true\ntimeout_msecs = 1000"
+        file.write_text(file.read_text().replace("introspection_mode = local", remote))
+        self.restart()
+
     def account(self, user: str) -> Account:
         """A user who is there from the start."""
         return self.users[user]

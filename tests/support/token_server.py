@@ -40,6 +40,44 @@ def token_shape(token: str, expires_in: object = 3600) -> Shape:
     return Shape(f'{{"access_token": "{token}", "token_type": "Bearer"{life}}}')
 
 
+class Introspection:
+    """An identity provider that a mail server asks about tokens. `owners`: tokens that are good, and whose they are.
+
+    `status` other than 200 is trouble of its own; with `stalls` no answer comes. Source: RFC 7662 2.2.
+    """
+
+    def __init__(self) -> None:
+        self.owners: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.status = 200
+        self.stalls = False
+        self._ending = asyncio.Event()
+
+    async def __aenter__(self) -> Introspection:
+        application = web.Application()
+        application.router.add_post("/introspect", self._answer)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/introspect"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        token = str((await request.post())["token"])
+        self.asked.append(token)
+        if self.stalls:
+            await self._ending.wait()
+        owner = self.owners.get(token)
+        said = {"active": True, "email": owner, "username": owner} if owner else {"active": False}
+        return web.json_response(said, status=self.status)
+
+
 class TokenServer:
     """`answers` are used up one by one, the last one stays; `asked` are the forms; `stalls` makes no answer come."""
 

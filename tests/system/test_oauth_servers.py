@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.loops import both_loops
 from support.servers import HOST, TLS_NAME
 from support.servers_client import oauth_token
 from support.servers_dovecot import Account, Dovecot
 from support.servers_fixtures import MailLab
 from support.smtp_attempts import MESSAGE, said
+from support.token_server import Introspection
 
 from mailprobe.auth.bearer import Bearer
 from mailprobe.auth.tokens import Tokens
@@ -22,8 +23,6 @@ from mailprobe.model import Attempt, AttemptOutcome, SenderKind, TlsMode
 from mailprobe.net.resolve import Resolver
 from mailprobe.plan import Endpoint, Login, Mailbox, OAuth2, Sender
 from mailprobe.smtp import submit
-
-pytestmark = both_loops
 
 KINDS = {
     "good": None,
@@ -107,6 +106,42 @@ async def test_dovecot(dovecot: Dovecot, tmp_path: Path, only: Bearer, kind: str
     assert (failed.value.stage, failed.value.reason) == (Stage.AUTH, KINDS[kind])
     if kind == "expired":
         assert '"status": ' in failed.value.detail
+
+
+async def test_an_identity_provider_that_is_asked(fresh_lab: MailLab, tmp_path: Path) -> None:
+    """Good, unknown, somebody else's; then the provider is in trouble, silent, and gone: not the user's fault.
+
+    Postfix (3.7) says 535 5.7.8 to all that Dovecot refuses, for whatever reason: there only Dovecot itself tells.
+    """
+    lab, token = fresh_lab, "opaque-0123456789abcdefghijklmnopqrstuvwxyz"
+    account = lab.new_account()
+    login = login_with(account, token, tmp_path)
+    async with Introspection() as provider:
+        await asyncio.to_thread(lab.dovecot.introspect, provider.url)
+        assert await reasons(lab, login) == (Reason.AUTH_REJECTED, Reason.AUTH_REJECTED)
+        provider.owners[token] = "alice@lab.test"
+        assert await reasons(lab, login) == (Reason.AUTH_REJECTED, Reason.AUTH_REJECTED)
+        provider.owners[token] = account.address
+        assert await reasons(lab, login) == (None, None)
+        assert set(provider.asked) == {token}
+        provider.status = 503
+        assert await reasons(lab, login) in TROUBLE
+        provider.stalls = True
+        assert await reasons(lab, login) in TROUBLE
+    assert await reasons(lab, login) in TROUBLE
+
+
+TROUBLE = [(reason, Reason.AUTH_UNAVAILABLE) for reason in (Reason.AUTH_UNAVAILABLE, Reason.AUTH_REJECTED)]
+
+
+async def reasons(lab: MailLab, login: Login) -> tuple[Reason | None, Reason | None]:
+    """Why submission and IMAP failed."""
+    submission = await submitted(lab, login)
+    try:
+        (await opened(lab.dovecot, login)).abort()
+    except ProbeFailure as failure:
+        return submission.reason, failure.reason
+    return submission.reason, None
 
 
 @pytest.mark.usefixtures("nothing_blocks")
