@@ -91,7 +91,7 @@ class EventLog:
             return
         level = logging.INFO if event.source in self._without_token else logging.DEBUG
         self._without_token.discard(event.source)
-        _say(level, "token", source=event.source)
+        _say(level, "token at hand", source=event.source)
 
     def _policy_checked(self, event: PolicyChecked) -> None:
         route, sts, dane = event.canary.route, event.policy.mta_sts, event.policy.dane
