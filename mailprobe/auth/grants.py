@@ -6,6 +6,7 @@ Secrets are read anew for each request, so that they can be changed without a re
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from mailprobe.auth.passwords import Secret, read_secret
 from mailprobe.errors import NoCredential, Reason
 from mailprobe.plan import Grant, OAuth2
 
+LOG: Final = logging.getLogger(__name__)
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _CLIENT_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTION_LIFE: Final = 600
@@ -56,7 +58,7 @@ class Grants:
     def keep(self, renewed: Secret) -> None:
         """A new refresh token, in force from now on: until the process ends or the file of the old one changes.
 
-        With `save_refresh_token` it is written into that file. Raises NoCredential where it cannot be.
+        With `save_refresh_token` it is written into that file; where that cannot be, the log says so.
         """
         self._renewed = renewed
         reference = self._oauth2.refresh_token
@@ -65,8 +67,8 @@ class Grants:
         try:
             _replace(reference.file, renewed.reveal() + "\n")
         except OSError as error:
-            detail = f"the new refresh token cannot be saved: {reference.file}: {error.strerror}"
-            raise NoCredential(Reason.AUTH_UNAVAILABLE, detail) from None
+            LOG.error("the new refresh token cannot be saved: %s: %s", reference.file, error.strerror)
+            return
         self._configured = renewed
 
     def _refresh_token(self) -> Secret:

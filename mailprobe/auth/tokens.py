@@ -155,9 +155,12 @@ class RenewedToken(TokenSource):
         """As the base class says; a failure is the same for everybody until it is time to ask again."""
         if self._token and self._clock.now() < self._ends:
             return self._token
+        # who is asking again has not been answered yet: what it came to last time still holds
+        if self._failure and (self._lock.locked() or self._clock.now() < self._due):
+            raise NoCredential(self._failure.reason, self._failure.detail)
         async with self._lock:
             if self._token is None or self._clock.now() >= self._ends:
-                if self._failure and self._clock.now() < self._due:
+                if self._failure and self._clock.now() < self._due:  # since somebody has asked in the meantime
                     raise NoCredential(self._failure.reason, self._failure.detail)
                 await self._renew()
             assert self._token is not None

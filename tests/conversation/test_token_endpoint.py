@@ -203,6 +203,22 @@ async def test_a_new_refresh_token_is_saved_where_that_is_asked_for(oauth2: OAut
     assert sorted(path.name for path in tmp_path.iterdir()) == ["account", "pem", "refresh", "secret"]
 
 
+async def test_a_new_refresh_token_that_cannot_be_saved_is_used_all_the_same(
+    oauth2: OAuth2, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mailprobe.auth.grants._replace", full)
+    async with TokenServer(certificates().good, shape("rotating-refresh-token")) as server:
+        fetch = asking(oauth2, server, "refresh_token", save_refresh_token=True)
+        await fetch()
+        await fetch()
+    assert server.asked[1]["refresh_token"] == "tGzv3JOkF0XG5Qx2TlKWIA-the-next-one"
+    assert "cannot be saved" in caplog.text
+    assert "tGzv3JOkF0XG" not in caplog.text
+
+
 # ---- clocks
 
 

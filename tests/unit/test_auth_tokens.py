@@ -156,6 +156,21 @@ async def test_a_failure_is_everybodys_until_it_is_time_to_ask_again(world: Worl
     assert world.provider.asked == 2
 
 
+async def test_nobody_waits_while_it_is_asked_again(world: World) -> None:
+    world.provider.failure = NoCredential(Reason.AUTH_UNAVAILABLE, "down")
+    source = world.run()
+    await settle()
+    world.provider.gate.clear()
+    await world.clock.advance(2.0)
+    assert world.provider.asked == 2  # and not answered
+    with pytest.raises(NoCredential, match="down"):
+        await source.token()
+    world.provider.failure = None
+    world.provider.gate.set()
+    await settle()
+    assert (await source.token()).reveal() == "token-2"
+
+
 @pytest.mark.parametrize(
     ("reason", "retry_after", "least", "most"),
     [
