@@ -1,24 +1,22 @@
 """A domain's MTA-STS policy: found, fetched, read, and held against an attempt. Source: RFC 8461.
 
 Policies are remembered as long as they and this file allow; what cannot be had is asked for again a minute later.
-aiohttp is imported when the first policy is fetched, and in a thread: it takes a quarter of a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
 import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
+from mailprobe.errors import ProbeFailure, Reason, plain_text
 from mailprobe.model import MtaStsFacts, MtaStsMode, TlsMode
-from mailprobe.net.failure import failure_of
+from mailprobe.net import https
 from mailprobe.net.resolve import Resolver
 from mailprobe.net.tls import shared_context
 from mailprobe.plan import Endpoint
@@ -167,66 +165,23 @@ class MtaSts:
         endpoint = Endpoint(host, self._port, TlsMode.IMPLICIT, ca_file=self._ca_file)
         addresses = await self._resolver.addresses(host, timeout=TIMEOUT)
         context = await shared_context(endpoint)
-        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        url = f"https://{host}:{self._port}/.well-known/mta-sts.txt"
         try:
-            return await _get(aiohttp, f"https://{host}:{self._port}", addresses.addresses, context)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _failure(error) from error
+            return await _get(url, addresses.addresses, context)
+        except https.HttpError as error:
+            raise PolicyError(str(error)) from error
 
 
-async def _get(aiohttp: Any, origin: str, addresses: tuple[str, ...], context: ssl.SSLContext) -> str:
-    async with (
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=_Resolved(addresses), ssl=context, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        ) as session,
-        session.get(
-            f"{origin}/.well-known/mta-sts.txt", allow_redirects=False, headers={"Accept-Encoding": "identity"}
-        ) as answer,
-    ):
+async def _get(url: str, addresses: tuple[str, ...], context: ssl.SSLContext) -> str:
+    async with https.get(url, addresses, context, {}) as answer:
         if answer.status != 200:
             raise PolicyError(f"HTTP status {answer.status}")
         if answer.content_type != "text/plain":
             raise PolicyError(f"{plain_text(answer.content_type, 80)} is not text/plain")
-        body = bytearray()
-        async for chunk in answer.content.iter_chunked(4096):
-            body += chunk
-            if len(body) > LARGEST:
-                raise PolicyError(f"more than {LARGEST} bytes")
+        body = await https.body_of(answer, LARGEST)
+        if body is None:
+            raise PolicyError(f"more than {LARGEST} bytes")
         try:
             return body.decode("utf-8")
         except UnicodeDecodeError:
             raise PolicyError("not UTF-8") from None
-
-
-class _Resolved:
-    """What aiohttp asks for addresses: those that our own resolver found."""
-
-    def __init__(self, addresses: tuple[str, ...]) -> None:
-        self._addresses = addresses
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
-        """All of them, whatever the family asked for."""
-        import socket
-
-        return [
-            {
-                "hostname": host,
-                "host": address,
-                "port": port,
-                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
-                "proto": 0,
-                "flags": socket.AI_NUMERICHOST,
-            }
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-def _failure(error: Exception) -> Exception:
-    """The fact behind what aiohttp raises: a certificate, a refusal, an end; else an answer that is no HTTP."""
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    return failure_of(cause, Stage.TLS) or PolicyError(plain_text(str(error) or type(error).__name__))
