@@ -10,7 +10,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mailprobe import __version__
 from mailprobe.auth.canary_key import canary_key
@@ -27,9 +27,14 @@ from mailprobe.observe.log import EventLog
 from mailprobe.observe.metrics import Metrics
 from mailprobe.observe.port25 import Port25
 from mailprobe.observe.states import States
+from mailprobe.observe.vendors import Vendors
+from mailprobe.plan import Plan
 from mailprobe.probe.crew import Crew, nothing_to_settle
 from mailprobe.probe.supervisor import Supervisor
 from mailprobe.web.server import WebServer
+
+if TYPE_CHECKING:
+    from mailprobe.feeds.crew import Feeds
 
 LOG: Final = logging.getLogger(__name__)
 LAG_EVERY: Final = 0.25
@@ -71,10 +76,13 @@ class Agent:
                 self.bus.subscribe(subscriber)
         self.bus.subscribe(Port25(self.bus.publish))
         self.tokens = Tokens(self.clock, self.bus.publish)
+        self.vendors = Vendors(self.clock, self.bus.publish)
+        self.bus.subscribe(self.vendors)
         self._load = load
         self._started = started
         self._stopping = asyncio.Event()
         self._reloading = asyncio.Lock()
+        self._feeds: Feeds | None = None
         self._remembered: dict[str, Mapping[str, Watermark]] = {}
 
     async def run(self) -> None:
@@ -167,6 +175,7 @@ class Agent:
             states=self.states,
             reload=self.reload,
             probe=self.probe,
+            vendors=self.vendors,
             web_config_file=own.web_config_file,
         )
 
@@ -178,7 +187,9 @@ class Agent:
         for mark in restored.watermarks:
             watermarks.setdefault(mark.mailbox, {})[mark.folder] = Watermark(mark.uidvalidity, mark.uidnext)
         self.states.restore(restored.incidents, restored.once_ok)
+        self.vendors.restore(restored.incidents, restored.acknowledgements)
         await self.crew.begin(self.configuration.plan, restored.canaries, watermarks)
+        await self._read_feeds(self.configuration.plan)
         self.bus.publish(ConfigReloaded(self.clock.now()))
         self.supervisor.start("loop-lag", self._measure_lag)
         self.supervisor.start("states", self._keep_states)
@@ -200,8 +211,18 @@ class Agent:
         _say(configuration.warnings)
         _say(_after_restart(self.configuration, configuration))
         await self.crew.apply(configuration.plan)
+        await self._read_feeds(configuration.plan)
         self.configuration = configuration
         LOG.info("configuration reloaded: %d routes", len(configuration.plan.routes))
+
+    async def _read_feeds(self, plan: Plan) -> None:
+        """Imports what reads feeds only where there is one, which most agents have not."""
+        if self._feeds is None and plan.feeds:
+            from mailprobe.feeds.crew import Feeds
+
+            self._feeds = Feeds(self.supervisor, self.clock, self.bus.publish, token_of=self.tokens.token_of)
+        if self._feeds is not None:
+            await self._feeds.apply(plan.feeds)
 
     def _remember(self, mailbox: str, watermarks: Mapping[str, Watermark]) -> None:
         if self.journal is None or self._remembered.get(mailbox) == watermarks:

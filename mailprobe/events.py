@@ -24,6 +24,7 @@ from mailprobe.model import (
     TlsFacts,
     Verdict,
 )
+from mailprobe.vendor import Acknowledgement, VendorStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +311,30 @@ class IncidentClosed:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class FeedsChanged:
+    """The status feeds of the configuration now in use, as (feed, mailboxes, senders) that are its vendor's."""
+
+    feeds: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VendorStatusSeen:
+    """A look at a vendor's status feed ended, were it that the feed could not be read."""
+
+    feed: str
+    at: float
+    status: VendorStatus
+
+
+@dataclass(frozen=True, slots=True)
+class VendorAcknowledged:
+    """A vendor's first word about an incident of ours is known. `lag_seconds`: what may be said of its feed now."""
+
+    acknowledgement: Acknowledgement
+    lag_seconds: float
+
+
 Event = (
     CanaryOpened
     | CanaryRestored
@@ -344,6 +369,9 @@ Event = (
     | IncidentOpened
     | IncidentChanged
     | IncidentClosed
+    | FeedsChanged
+    | VendorStatusSeen
+    | VendorAcknowledged
 )
 Publish = Callable[[Event], None]
 

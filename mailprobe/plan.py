@@ -191,6 +191,36 @@ class Route:
     retry: tuple[float, ...] = ()
 
 
+class FeedKind(StrEnum):
+    """How a vendor tells how its service is."""
+
+    MICROSOFT_GRAPH = "microsoft_graph"
+    GOOGLE_WORKSPACE = "google_workspace"
+    STATUSPAGE = "statuspage"
+    RSS = "rss"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFeed:
+    """A vendor's status feed. `services`: which of the vendor's matter, casefolded; none: all. Durations in seconds.
+
+    `mailboxes` and `senders`: names of those that are this vendor's. `plaintext`: http is allowed, to this machine or
+    because it was said in so many words.
+    """
+
+    name: str
+    kind: FeedKind
+    url: str
+    interval: float
+    timeout: float
+    services: frozenset[str] = frozenset()
+    mailboxes: tuple[str, ...] = ()
+    senders: tuple[str, ...] = ()
+    ca_file: Path | None = None
+    plaintext: bool = False
+    oauth2: OAuth2 | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Everything to be probed. Mailboxes include those that only receive bounces."""
@@ -198,12 +228,16 @@ class Plan:
     routes: Mapping[str, Route] = field(default_factory=dict)
     senders: Mapping[str, Sender] = field(default_factory=dict)
     mailboxes: Mapping[str, Mailbox] = field(default_factory=dict)
+    feeds: Mapping[str, StatusFeed] = field(default_factory=dict)
 
     def token_users(self) -> Iterator[tuple[OAuth2, str]]:
-        """Who needs which bearer token, as `sender/<name>` or `mailbox/<name>`."""
+        """Who needs which bearer token, as `sender/<name>`, `mailbox/<name>` or `feed/<name>`."""
         for sender in self.senders.values():
             if sender.login and sender.login.oauth2:
                 yield sender.login.oauth2, f"sender/{sender.name}"
         for mailbox in self.mailboxes.values():
             if mailbox.login.oauth2:
                 yield mailbox.login.oauth2, f"mailbox/{mailbox.name}"
+        for feed in self.feeds.values():
+            if feed.oauth2:
+                yield feed.oauth2, f"feed/{feed.name}"

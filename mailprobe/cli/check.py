@@ -91,7 +91,9 @@ def summary(configuration: Configuration) -> list[str]:
         where = str(sender.endpoint) if sender.endpoint.host else f"mx, port {sender.endpoint.port}"
         senders.append((sender.name, where, f"{sender.endpoint.tls}, from {sender.from_address}"))
     mailboxes = [(box.name, str(box.endpoint), f"{box.endpoint.tls}, {box.address}") for box in plan.mailboxes.values()]
-    parts = (("route", "routes", routes), ("sender", "senders", senders), ("mailbox", "mailboxes", mailboxes))
+    feeds = [(each.name, each.kind.value, f"every {duration_text(each.interval)}") for each in plan.feeds.values()]
+    parts = [("route", "routes", routes), ("sender", "senders", senders), ("mailbox", "mailboxes", mailboxes)]
+    parts += [("status feed", "status feeds", feeds)] if feeds else []
     return [line for one, many, rows in parts for line in _table(one, many, rows)]
 
 

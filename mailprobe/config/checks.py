@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from mailprobe.config import files
+from mailprobe.config import feeds, files
 from mailprobe.config.durations import duration_text
 from mailprobe.config.explain import NAMED
 from mailprobe.config.oauth2 import SECRETS, asks_endpoint, contradictions, grant_of, has_secret
@@ -32,6 +32,7 @@ from mailprobe.config.schema import (
     SenderSettings,
     SenderTls,
     Settings,
+    StatusFeedSettings,
 )
 from mailprobe.config.types import NAME_PATTERN, HostPort
 from mailprobe.plan import is_loopback
@@ -69,6 +70,8 @@ def checked(settings: Settings, failed: frozenset[KeyPath], environ: Mapping[str
         checks.encryption(path, "imap", mailbox.imap, mailbox.tls, mailbox.auth, mailbox)
     checks.promises()
     checks.routes()
+    for name, feed in settings.status_feeds.items():
+        checks.feed(name, feed)
     return checks.findings
 
 
@@ -219,6 +222,21 @@ class _Checks:
         self._unused(entries)
         for path, text in provider_warnings(settings, entries):
             self._odd(path, text, path)
+
+    def feed(self, name: str, feed: StatusFeedSettings) -> None:
+        """A feed that can be read, and belongs to something."""
+        path: KeyPath = ("status_feeds", name)
+        for key, text, needs in feeds.wrong_with(feed):
+            self._wrong((*path, key), text, *((*path, need) for need in needs))
+        self._file((*path, "ca_file"), feed.ca_file)
+        self._mesh_list((*path, "mailboxes"), feed.mailboxes)
+        self._mesh_list((*path, "senders"), feed.senders)
+        if not feed.mailboxes and not feed.senders:
+            text = "names no mailboxes and no senders, so nothing of ours is held against what it says"
+            self._odd(path, text, (*path, "mailboxes"), (*path, "senders"))
+        if feed.oauth2:
+            secrets = secrets_of(self._settings, "status_feeds", name, self._directory)
+            self._oauth2((*path, "oauth2"), feeds.tokens_of(feed.oauth2), secrets)
 
     def _mx(self, path: KeyPath, sender: SenderSettings, kind: tuple[KeyPath, ...]) -> None:
         for key in ("auth", "allow_plaintext_auth"):

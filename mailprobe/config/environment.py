@@ -1,6 +1,6 @@
 """Settings from the environment: `MAILPROBE_AGENT__LISTEN`, nested with `__`, over those of the file.
 
-In names of senders, mailboxes, routes and meshes `_` stands for `-`, which a shell cannot write. Where a
+In names of senders, mailboxes, routes, meshes and feeds `_` stands for `-`, which a shell cannot write. Where a
 list or a mapping is wanted, `[...]` and `{...}` are YAML; `null` is null, an empty value is as if it were not there.
 """
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from mailprobe.config.problems import KeyPath, Problem, did_you_mean, shown
 from mailprobe.config.schema import Settings
 
-NAMED: Final = ("senders", "mailboxes", "routes", "meshes")
+NAMED: Final = ("senders", "mailboxes", "routes", "meshes", "status_feeds")
 """The sections that are maps keyed by name."""
 
 _NOT_HERE: Final = {

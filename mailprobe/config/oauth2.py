@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mailprobe.config.providers import SCOPES, TOKEN_URLS, IdentityProvider
-from mailprobe.config.schema import AuthSettings, OAuth2Settings
+from mailprobe.config.schema import OAuth2Settings
 from mailprobe.plan import Grant, OAuth2, SecretReference
 
 SECRETS: Final = {Grant.CLIENT_CREDENTIALS: "client_secret", Grant.REFRESH_TOKEN: "refresh_token"}
@@ -41,7 +41,7 @@ def asks_endpoint(own: OAuth2Settings) -> bool:
     return not (own.token_file or own.token_command)
 
 
-def oauth2_of(auth: AuthSettings, own: OAuth2Settings, secrets: Path | None, directory: Path) -> OAuth2:
+def oauth2_of(username: str, own: OAuth2Settings, secrets: Path | None, directory: Path) -> OAuth2:
     """The checked section, as the actors are given it; `secrets`: the directory of this login's secrets."""
     if own.token_file:
         return OAuth2(token_file=directory / own.token_file)
@@ -64,7 +64,7 @@ def oauth2_of(auth: AuthSettings, own: OAuth2Settings, secrets: Path | None, dir
         certificate=reference(own.certificate_file, None, ""),
         refresh_token=reference(own.refresh_token_file, own.refresh_token_env, "refresh_token"),
         service_account=reference(own.service_account_file, None, ""),
-        subject=(own.subject or auth.username) if grant is Grant.JWT_BEARER else "",
+        subject=(own.subject or username) if grant is Grant.JWT_BEARER else "",
         scope=own.scope or (SCOPES.get((own.provider, grant), "") if own.provider else ""),
         save_refresh_token=own.save_refresh_token,
         ca_file=directory / own.ca_file if own.ca_file else None,

@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 from typing import Final
 
+from mailprobe.config.feeds import feed_of
 from mailprobe.config.oauth2 import oauth2_of
 from mailprobe.config.routes import in_shard, promise_of, retry_of, route_entries
 from mailprobe.config.schema import (
@@ -56,7 +57,11 @@ def plan_of(settings: Settings, directory: Path, shard: tuple[int, int] | None =
             timeout=promise.timeout,
             retry=retry_of(entry.settings, settings.senders[entry.sender], promise.deadline),
         )
-    return Plan(routes, senders, mailboxes)
+    feeds = {
+        name: feed_of(name, settings, directory, secrets_of(settings, "status_feeds", name, directory))
+        for name in settings.status_feeds
+    }
+    return Plan(routes, senders, mailboxes, feeds)
 
 
 def tls_of(sender: SenderSettings) -> SenderTls:
@@ -65,7 +70,7 @@ def tls_of(sender: SenderSettings) -> SenderTls:
 
 
 def secrets_of(settings: Settings, section: str, name: str, directory: Path) -> Path | None:
-    """Where `secrets_dir` has the secrets of a sender or mailbox; None without it."""
+    """Where `secrets_dir` has the secrets of a sender, mailbox or feed; None without it."""
     return directory / settings.secrets_dir / section / name if settings.secrets_dir else None
 
 
@@ -123,7 +128,7 @@ def _endpoint(own: EndpointSettings, host: str, port: int, tls: TlsMode, directo
 
 def _login(auth: AuthSettings, secrets: Path | None, directory: Path) -> Login:
     if auth.oauth2:
-        return Login(auth.username, oauth2=oauth2_of(auth, auth.oauth2, secrets, directory))
+        return Login(auth.username, oauth2=oauth2_of(auth.username, auth.oauth2, secrets, directory))
     if auth.password_env:
         return Login(auth.username, SecretReference(env=auth.password_env))
     from_directory = secrets / "password" if secrets else None

@@ -34,8 +34,9 @@ from mailprobe.config.types import (
     Tenant,
     Text,
     TokenUrl,
+    WebAddress,
 )
-from mailprobe.plan import Cleanup, Family, Grant
+from mailprobe.plan import Cleanup, Family, FeedKind, Grant
 
 
 class SenderTls(StrEnum):
@@ -382,6 +383,45 @@ class MeshSettings(PromiseSettings):
     mailboxes: tuple[Reference, ...] = Field(min_length=1, description="mailboxes", examples=[["contoso"]])
 
 
+class StatusFeedSettings(_Model):
+    """What a vendor says of its own service, and whose service that is."""
+
+    kind: FeedKind = Field(description="how the vendor tells it", examples=["google_workspace"])
+    url: WebAddress | None = Field(
+        default=None,
+        description="address of the feed, of the page for statuspage; needed for statuspage and rss",
+        examples=["https://status.example.com"],
+    )
+    interval: Duration = Field(
+        default=300.0, json_schema_extra={"default": "5m"}, description="it is read this often", examples=["5m"]
+    )
+    services: tuple[Text, ...] | None = Field(
+        default=None,
+        description="services, products or components that matter, words in the title for rss; default: all, but for "
+        "microsoft_graph Exchange Online and Microsoft 365 suite, for google_workspace Gmail",
+        examples=[["Gmail"]],
+    )
+    mailboxes: tuple[Reference, ...] = Field(
+        default=(), description="mailboxes that are with this vendor", examples=[["contoso"]]
+    )
+    senders: tuple[Reference, ...] = Field(
+        default=(), description="senders that are with this vendor", examples=[["office365"]]
+    )
+    oauth2: OAuth2Settings | None = Field(
+        default=None,
+        description="microsoft_graph only: as whom to ask, an application with ServiceHealth.Read.All",
+        examples=[{"token_file": "/run/graph-token"}],
+    )
+    ca_file: FilePath | None = Field(
+        default=None,
+        description="certificate authorities to trust, PEM; default: the system's",
+        examples=["/etc/ssl/own-ca.pem"],
+    )
+    allow_http: bool = Field(
+        default=False, description="read it without TLS from another machine: everyone on the way may change it"
+    )
+
+
 _NAMES: Final[JsonDict] = {"propertyNames": {"pattern": NAME_PATTERN}}
 
 
@@ -408,6 +448,7 @@ class Settings(BaseSettings):
     mailboxes: dict[str, MailboxSettings] = _named("where canaries are looked for, by name")
     routes: dict[str, RouteSettings] = _named("from a sender to a mailbox, by name")
     meshes: dict[str, MeshSettings] = _named("routes from each of some senders to each of some mailboxes, by name")
+    status_feeds: dict[str, StatusFeedSettings] = _named("what vendors say of their services, by name")
 
 
 def json_schema() -> dict[str, Any]:

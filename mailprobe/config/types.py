@@ -170,6 +170,24 @@ def _mail_address(value: Any) -> str:
     return text
 
 
+def _web_address(value: Any) -> str:
+    """The address is not repeated where it is wrong: it may hold a password."""
+    text = _text(value)
+    wrong = refuse("must be a web address, such as https://status.example.com")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("https", "http") or not host or not is_host(host) or port == 0 or " " in text:
+        raise wrong
+    if "@" in parts.netloc:
+        raise refuse("must be without user name and password")
+    if not text.isascii() or parts.fragment:
+        raise refuse("must be in ASCII and without #")
+    return text
+
+
 def _shard(value: Any) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", _text(value))
     if not match or not int(match[2]) or int(match[1]) > int(match[2]):
@@ -203,6 +221,7 @@ Listen = Annotated[
     _HOST_PORT_SCHEMA,
 ]
 Nameserver = Annotated[HostPort, PlainValidator(_nameserver), _schema()]
+WebAddress = Annotated[str, BeforeValidator(_web_address), _schema(pattern=r"^https?://[^\s@#]+$")]
 HostName = Annotated[str, BeforeValidator(_host_name)]
 GreetingName = Annotated[str, BeforeValidator(_greeting_name)]
 IpAddress = Annotated[str, BeforeValidator(_ip_address)]

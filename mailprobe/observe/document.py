@@ -7,6 +7,7 @@ added to, never renamed.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from mailprobe.clock import Clock, rfc3339, wall_of
@@ -27,6 +28,7 @@ from mailprobe.model import (
 from mailprobe.observe.arrival import Arrival
 from mailprobe.observe.history import Record
 from mailprobe.observe.states import RouteReport
+from mailprobe.vendor import Acknowledgement
 
 SCHEMA: Final = 1
 
@@ -102,8 +104,8 @@ def report_document(report: RouteReport, clock: Clock) -> Document:
     }
 
 
-def incident_document(incident: Incident, clock: Clock) -> Document:
-    """One incident. `end` is null while it goes on; until `closed` it may still relapse."""
+def incident_document(incident: Incident, clock: Clock, known: Iterable[Acknowledgement] = ()) -> Document:
+    """One incident. `end` is null while it goes on; until `closed` it may still relapse. `known`: vendors' words."""
     return {
         "id": incident.id,
         "route": incident.route,
@@ -117,6 +119,18 @@ def incident_document(incident: Incident, clock: Clock) -> Document:
         "share_worst": round(incident.share_worst, 3),
         "affected": incident.affected,
         "relapses": incident.relapses,
+        "vendor": [_acknowledgement(each) for each in known],
+    }
+
+
+def _acknowledgement(known: Acknowledgement) -> Document:
+    return {
+        "feed": known.feed,
+        "incident": known.vendor_incident,
+        "title": known.title,
+        "acknowledged": _wall(known.posted),
+        "noticed": _wall(known.noticed),
+        "lag_seconds": _seconds(known.lag_seconds),
     }
 
 

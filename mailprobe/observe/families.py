@@ -14,6 +14,7 @@ from mailprobe.errors import Reason, Stage
 from mailprobe.message.authres import Authenticated
 from mailprobe.model import Outcome, RouteState
 from mailprobe.observe.chunks import Family, Kind, Labels
+from mailprobe.vendor import VendorState
 
 DELAY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Seconds. From a local delivery to the ten minutes after which somebody telephones."""
@@ -315,3 +316,24 @@ THROTTLED = Family(
     zeros=_each((Reason.THROTTLED, Reason.QUOTA_EXCEEDED)),
 )
 ENDPOINT_FAMILIES: Final = (CERTIFICATE, THROTTLED)
+
+
+def _feed(name: str, text: str, *labels: str, zeros: tuple[Labels, ...] = ()) -> Family:
+    return Family(f"mailprobe_vendor_{name}", Kind.GAUGE, ("feed", *labels), text, zeros)
+
+
+VENDOR_STATUS = _feed(
+    "status",
+    "What the vendor says of its service: exactly one state is 1; unreachable is the feed, which says nothing then.",
+    "state",
+    zeros=_each(VendorState),
+)
+VENDOR_INCIDENT = _feed(
+    "incident_open", "1 while the vendor tells of an incident that goes on, as last known; absent until it was asked."
+)
+VENDOR_LAG = _feed(
+    "acknowledgement_lag_seconds",
+    "From our first sign of an incident to the vendor's first post on it, of its latest one; positive: we knew first.",
+)
+VENDOR_LOOKED = _feed("last_read_timestamp_seconds", "When the feed was last read, in Unix time; absent until it was.")
+FEED_FAMILIES: Final = (VENDOR_STATUS, VENDOR_INCIDENT, VENDOR_LAG, VENDOR_LOOKED)

@@ -14,6 +14,7 @@ from mailprobe.errors import Reason, Stage
 from mailprobe.model import Incident, Outcome, Symptom
 from mailprobe.observe.evidence import NOT_EVIDENCE
 from mailprobe.observe.history import Record
+from mailprobe.vendor import Acknowledgement
 
 SLOTS: Final = 144
 """Parts of the period in which a time line shows how a route was: ten minutes each, of a day."""
@@ -94,21 +95,6 @@ class Refusals:
 
 
 @dataclass(frozen=True, slots=True)
-class VendorWord:
-    """What a vendor's status feed first said of an incident of ours, by that post's own time.
-
-    `noticed`: when it was there for us. `lag_seconds`: from our first sign to the post; positive where we were first.
-    """
-
-    feed: str
-    incident: str
-    title: str
-    posted: float
-    noticed: float
-    lag_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class IncidentStory:
     """An incident, what its canaries came to, the failures to show (None where none is kept, or told), the vendor."""
 
@@ -116,7 +102,7 @@ class IncidentStory:
     outcomes: Mapping[Outcome, int]
     first: Record | None
     worst: Record | None
-    vendor: tuple[VendorWord, ...] = ()
+    vendor: tuple[Acknowledgement, ...] = ()
 
     def until(self, otherwise: float) -> float:
         """When it ended, or an instant where it goes on."""

@@ -25,6 +25,7 @@ from mailprobe.model import (
     Symptom,
 )
 from mailprobe.observe.journal_rows import Watermark
+from mailprobe.vendor import Acknowledgement
 
 _UNFINISHED: Final = """
     awaited = 1 AND (outcome IS NULL OR resolution IS NULL AND (late_until > :now OR outcome = 'overdue')
@@ -47,6 +48,9 @@ _INCIDENTS: Final = (
     "ORDER BY began"
 )
 _INCIDENTS_KEPT: Final = 200
+_ACKNOWLEDGED: Final = """
+    SELECT incident, feed, vendor_incident, title, posted, noticed, lag_seconds FROM acknowledgement
+    ORDER BY posted DESC LIMIT 1000"""
 _ONCE_OK: Final = "SELECT DISTINCT route FROM canary WHERE outcome = 'delivered' AND retried = 0"
 REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
 
@@ -58,7 +62,7 @@ class Restored:
     """What an earlier process left: canaries of which something is still to be said, and how far folders were read.
 
     `incidents`: those not closed, and the last that were. `once_ok`: routes through which mail is known to have gone.
-    `unreadable`: what is in the file and makes no sense.
+    `acknowledgements`: what vendors said of incidents. `unreadable`: what is in the file and makes no sense.
     """
 
     canaries: tuple[RestoredCanary, ...] = ()
@@ -66,6 +70,7 @@ class Restored:
     unreadable: int = 0
     incidents: tuple[Incident, ...] = ()
     once_ok: frozenset[str] = frozenset()
+    acknowledgements: tuple[Acknowledgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,7 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
         unreadable,
         tuple(incidents),
         frozenset(route for (route,) in database.execute(_ONCE_OK)),
+        tuple(Acknowledgement(*columns) for columns in database.execute(_ACKNOWLEDGED).fetchall()),
     )
 
 

@@ -28,13 +28,13 @@ from mailprobe.observe.findings import (
     Refusals,
     RouteFigures,
     Slot,
-    VendorWord,
     Wanted,
     quantiles,
 )
 from mailprobe.observe.journal_read import ALL_INCIDENTS, REASONS, incident_of, reading
 from mailprobe.observe.journal_records import record_of, word
 from mailprobe.observe.journal_schema import APPLICATION_ID, MIGRATIONS
+from mailprobe.vendor import Acknowledgement
 
 REFUSALS: Final = 50
 TOLD: Final = 100
@@ -58,7 +58,7 @@ _REFUSALS: Final = f"""
     AND opened >= :since AND opened < :until AND {_ANY_ROUTE}
     GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC LIMIT {REFUSALS}"""  # noqa: S608
 _VENDOR: Final = """
-    SELECT feed, vendor_incident, title, posted, noticed, lag_seconds FROM acknowledgement WHERE incident = ?
+    SELECT incident, feed, vendor_incident, title, posted, noticed, lag_seconds FROM acknowledgement WHERE incident = ?
     ORDER BY posted"""
 _GRAVITY: Final = {
     Outcome.BOUNCED: 5,
@@ -231,10 +231,10 @@ class _Reader:
     def _untold(self, story: _Story) -> IncidentStory:
         return IncidentStory(story.incident, _in_order(story.outcomes), None, None, self._vendor(story))
 
-    def _vendor(self, story: _Story) -> tuple[VendorWord, ...]:
+    def _vendor(self, story: _Story) -> tuple[Acknowledgement, ...]:
         if not self._knows_vendors:
             return ()
-        return tuple(VendorWord(*row) for row in self._database.execute(_VENDOR, (story.incident.id,)))
+        return tuple(Acknowledgement(*row) for row in self._database.execute(_VENDOR, (story.incident.id,)))
 
 
 def _gravity(outcome: Outcome | None, resolution: str | None, retried: int | None) -> int:

@@ -28,6 +28,7 @@ from mailprobe.events import (
     IncidentClosed,
     IncidentOpened,
     Judged,
+    VendorAcknowledged,
 )
 from mailprobe.model import Attempt, AttemptOutcome, Canary, Sighting, Verdict
 
@@ -67,6 +68,7 @@ _BOUNCE: Final = _columns("noticed action status diagnostic reporting_mta")
 _INCIDENT: Final = _columns(
     "id route began first_sign detected ended closed state stage code enhanced reason share_worst affected relapses"
 )
+_ACKNOWLEDGEMENT: Final = _columns("incident feed vendor_incident title posted noticed lag_seconds")
 _LATE: Final = _columns("resolved late_transit_seconds late_transit_error_seconds late_upper_bound")
 
 _AWAITED: Final = "id = ? AND awaited = 1"
@@ -122,7 +124,15 @@ INCIDENT: Final = (
     f"ON CONFLICT (id) DO UPDATE SET {_update(_INCIDENT[1:])}"
 )
 
-STATEMENTS: Final = (OPEN, JUDGE, BEGIN_ATTEMPT, DOT, END_ATTEMPT, SIGHT, BOUNCE, LATE, LOSE, FORGET, MARK, INCIDENT)
+ACKNOWLEDGE: Final = (
+    f"INSERT INTO acknowledgement ({', '.join(_ACKNOWLEDGEMENT)}) VALUES ({_marks(_ACKNOWLEDGEMENT)}) "  # noqa: S608
+    f"ON CONFLICT (incident, feed) DO UPDATE SET {_update(_ACKNOWLEDGEMENT[2:])}"
+)
+
+STATEMENTS: Final = (
+    *(OPEN, JUDGE, BEGIN_ATTEMPT, DOT, END_ATTEMPT, SIGHT, BOUNCE, LATE, LOSE, FORGET, MARK),
+    *(INCIDENT, ACKNOWLEDGE),
+)
 COUNTED: Final = frozenset((OPEN, BEGIN_ATTEMPT, SIGHT, BOUNCE))
 """The statements that add a row whenever they change anything."""
 
@@ -315,6 +325,13 @@ def _incident(event: IncidentOpened | IncidentChanged | IncidentClosed, shift: f
     return ((INCIDENT, row),)
 
 
+def _acknowledged(event: VendorAcknowledged, shift: float) -> Iterable[tuple[str, Row]]:
+    """Its times are wall time already."""
+    known = event.acknowledgement
+    row = (known.incident, known.feed, known.vendor_incident, known.title, known.posted, known.noticed)
+    return ((ACKNOWLEDGE, (*row, known.lag_seconds)),)
+
+
 def _marked(mark: Watermark, shift: float) -> Iterable[tuple[str, Row]]:
     return ((MARK, (mark.mailbox, mark.folder, mark.uidvalidity, mark.uidnext)),)
 
@@ -333,6 +350,7 @@ _MAKERS: Final[dict[type, Callable[[Any, float], Iterable[tuple[str, Row]]]]] = 
     IncidentOpened: _incident,
     IncidentChanged: _incident,
     IncidentClosed: _incident,
+    VendorAcknowledged: _acknowledged,
     Watermark: _marked,
 }
 JOURNALLED: Final = frozenset((*_MAKERS, AttemptEnded))

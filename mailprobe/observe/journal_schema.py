@@ -17,7 +17,7 @@ APPLICATION_ID: Final = 0x6D70726F
 """`mpro`: says in the file's header whose file it is. Source: https://sqlite.org/pragma.html#pragma_application_id."""
 
 TABLES: Final = ("canary", "attempt", "sighting", "bounce")
-"""Those with a row or more for each canary; `incident` and `watermark` stay small."""
+"""Those with a row or more for each canary; the others stay small."""
 
 Migration = tuple[str, ...]
 
@@ -63,6 +63,13 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
             detected REAL NOT NULL, ended REAL, closed INTEGER NOT NULL, state TEXT NOT NULL,
             stage TEXT, code INTEGER, enhanced TEXT, reason TEXT,
             share_worst REAL NOT NULL, affected INTEGER NOT NULL, relapses INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
+    (
+        """CREATE TABLE acknowledgement (
+            incident TEXT NOT NULL, feed TEXT NOT NULL, vendor_incident TEXT NOT NULL, title TEXT NOT NULL,
+            posted REAL NOT NULL, noticed REAL NOT NULL, lag_seconds REAL NOT NULL,
+            PRIMARY KEY (incident, feed)
         ) STRICT, WITHOUT ROWID""",
     ),
 )

@@ -28,12 +28,16 @@ from mailprobe.events import (
     SignSeen,
     Throttled,
     TokenRequested,
+    VendorAcknowledged,
+    VendorStatusSeen,
 )
 from mailprobe.model import AttemptOutcome, Cause, Incident, Outcome, RouteState
+from mailprobe.vendor import VendorState
 
 logger = logging.getLogger("mailprobe.events")
 
 _QUIET = frozenset({Outcome.DELIVERED})
+_SAYS_ALL_IS_WELL = frozenset({VendorState.OK, VendorState.MAINTENANCE})
 
 
 class EventLog:
@@ -43,6 +47,7 @@ class EventLog:
         self._down: set[str] = set()
         self._without_token: set[str] = set()
         self._policies: dict[str, object] = {}
+        self._feeds: dict[str, object] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             AttemptEnded: _attempt_ended,
             Judged: _judged,
@@ -59,6 +64,8 @@ class EventLog:
             IncidentOpened: lambda event: _incident(logging.WARNING, "incident opened", event.incident),
             IncidentChanged: lambda event: _incident(logging.INFO, "incident changed", event.incident),
             IncidentClosed: lambda event: _incident(logging.INFO, "incident closed", event.incident),
+            VendorStatusSeen: self._vendor_status,
+            VendorAcknowledged: _acknowledged,
         }
 
     def __call__(self, event: Event) -> None:
@@ -107,6 +114,19 @@ class EventLog:
             dane=dane and dane.status,
             dane_passed=dane and dane.passed,
             detail="; ".join(facts.detail for facts in (sts, dane) if facts and facts.detail) or None,
+        )
+
+    def _vendor_status(self, event: VendorStatusSeen) -> None:
+        status = event.status
+        unchanged = self._feeds.get(event.feed) == (status.state, status.detail)
+        self._feeds[event.feed] = (status.state, status.detail)
+        changed = logging.INFO if status.state in _SAYS_ALL_IS_WELL else logging.WARNING
+        _say(
+            logging.DEBUG if unchanged else changed,
+            "vendor status",
+            feed=event.feed,
+            state=status.state,
+            detail=status.detail or None,
         )
 
 
@@ -201,6 +221,19 @@ def _incident(level: int, what: str, incident: Incident) -> None:
         share_worst=_rounded(incident.share_worst),
         relapses=incident.relapses or None,
         **_cause(incident.cause),
+    )
+
+
+def _acknowledged(event: VendorAcknowledged) -> None:
+    known = event.acknowledgement
+    _say(
+        logging.INFO,
+        "vendor acknowledged",
+        feed=known.feed,
+        incident=known.incident,
+        vendor_incident=known.vendor_incident,
+        lag_seconds=_rounded(known.lag_seconds),
+        title=known.title or None,
     )
 
 

@@ -26,6 +26,7 @@ from mailprobe.events import (
     DotSent,
     DuplicateSighted,
     Event,
+    FeedsChanged,
     IncidentOpened,
     Judged,
     LoopLagged,
@@ -43,6 +44,8 @@ from mailprobe.events import (
     Throttled,
     TokenRequested,
     TokenSourcesChanged,
+    VendorAcknowledged,
+    VendorStatusSeen,
 )
 from mailprobe.model import (
     Attempt,
@@ -62,6 +65,7 @@ from mailprobe.observe.chunks import Family, Page, Pages, Series, exemplar
 from mailprobe.observe.packing import Packer
 from mailprobe.observe.states import States
 from mailprobe.observe.token_metrics import TokenMetrics
+from mailprobe.vendor import VendorState
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -84,11 +88,13 @@ class Metrics:
         """What is wrong with this machine's own network, for people; empty if nothing is known to be."""
         self._clock = clock
         self._states = states
-        self._pages = Pages((*families.ROUTE_FAMILIES, *families.MAILBOX_FAMILIES, *families.ENDPOINT_FAMILIES))
+        owned = (families.ROUTE_FAMILIES, families.MAILBOX_FAMILIES, families.ENDPOINT_FAMILIES, families.FEED_FAMILIES)
+        self._pages = Pages(tuple(family for kinds in owned for family in kinds))
         self._packer = Packer()
         self._routes: dict[str, Series] = {}
         self._mailboxes: dict[str, Series] = {}
         self._endpoints: dict[str, Series] = {}
+        self._feeds: dict[str, Series] = {}
         self._plan: dict[str, tuple[str, str, str]] = {}
         self._in_flight: dict[str, dict[str, float]] = {}
         self._blind_since: dict[str, float] = {}
@@ -123,6 +129,9 @@ class Metrics:
             RoutesChanged: self._routes_changed,
             RouteStateChanged: self._state_changed,
             IncidentOpened: self._incident_opened,
+            FeedsChanged: self._feeds_changed,
+            VendorStatusSeen: self._vendor_status,
+            VendorAcknowledged: self._vendor_acknowledged,
         }
 
     def __call__(self, event: Event) -> None:
@@ -344,6 +353,30 @@ class Metrics:
     def _throttled(self, event: Throttled) -> None:
         if series := self._endpoints.get(event.endpoint):
             series.add(families.THROTTLED, event.reason)
+
+    # vendors
+
+    def _feeds_changed(self, event: FeedsChanged) -> None:
+        self._keep(self._feeds, (name for name, _, _ in event.feeds), families.FEED_FAMILIES)
+        for series in self._feeds.values():
+            if not series.values.get(families.VENDOR_STATUS):
+                series.set(families.VENDOR_STATUS, 1, VendorState.UNKNOWN)
+
+    def _vendor_status(self, event: VendorStatusSeen) -> None:
+        series = self._feeds.get(event.feed)
+        if series is None:
+            return
+        for state in VendorState:
+            series.set(families.VENDOR_STATUS, int(state is event.status.state), state)
+        if event.status.state is not VendorState.UNREACHABLE:
+            now = self._clock.wall()
+            going_on = any(incident.is_open(now) for incident in event.status.incidents)
+            series.set(families.VENDOR_INCIDENT, int(going_on))
+            series.set(families.VENDOR_LOOKED, wall_of(self._clock, event.at))
+
+    def _vendor_acknowledged(self, event: VendorAcknowledged) -> None:
+        if series := self._feeds.get(event.acknowledgement.feed):
+            series.set(families.VENDOR_LAG, event.lag_seconds)
 
     # the agent
 

@@ -23,6 +23,7 @@ _PAGES_IN_MEMORY_KIB: Final = 4096
 
 _OLDEST: Final = f"SELECT key, late_until, awaited FROM canary ORDER BY key LIMIT {PRUNE_WINDOW}"  # noqa: S608
 _EXPIRED: Final = f"SELECT key FROM ({_OLDEST}) WHERE late_until < ?"  # noqa: S608
+_OLD_ACKNOWLEDGEMENTS: Final = "DELETE FROM acknowledgement WHERE incident NOT IN (SELECT id FROM incident)"
 _OLD_INCIDENTS: Final = "DELETE FROM incident WHERE closed = 1 AND ended < ?"
 _OVER: Final = f"SELECT key FROM ({_OLDEST}) WHERE late_until < ? OR awaited = 0"  # noqa: S608
 
@@ -124,6 +125,7 @@ class Storage:
         database = self.open()
         self.measure()
         database.execute(_OLD_INCIDENTS, (now_wall - retention_seconds,))
+        database.execute(_OLD_ACKNOWLEDGEMENTS)
         keys = database.execute(_EXPIRED, (now_wall - retention_seconds,)).fetchall()
         if not keys and _used_bytes(database) > max_bytes:
             keys = database.execute(_OVER, (now_wall,)).fetchall()

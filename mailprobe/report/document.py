@@ -6,7 +6,7 @@ from typing import Any
 
 from mailprobe.clock import WrittenTime, rfc3339
 from mailprobe.observe.document import SCHEMA, canary_document, incident_document
-from mailprobe.observe.findings import IncidentStory, Quantiles, Refusals, RouteFigures, VendorWord
+from mailprobe.observe.findings import IncidentStory, Quantiles, Refusals, RouteFigures
 from mailprobe.observe.history import Record
 from mailprobe.report.words import Report
 
@@ -69,22 +69,10 @@ def _refusals(each: Refusals) -> Document:
 
 def _incident(story: IncidentStory) -> Document:
     return {
-        **incident_document(story.incident, WrittenTime()),
-        "vendor": [_vendor(word) for word in story.vendor],
+        **incident_document(story.incident, WrittenTime(), story.vendor),
         "canaries": dict(story.outcomes),
         "first_failure": _failure(story.first),
         "worst_failure": _failure(story.worst),
-    }
-
-
-def _vendor(word: VendorWord) -> Document:
-    return {
-        "feed": word.feed,
-        "incident": word.incident,
-        "title": word.title,
-        "acknowledged": rfc3339(word.posted),
-        "noticed": rfc3339(word.noticed),
-        "lag_seconds": round(word.lag_seconds, 6),
     }
 
 

@@ -13,9 +13,10 @@ from typing import Final
 
 from mailprobe.errors import plain_text
 from mailprobe.model import Attempt, AttemptOutcome, Cause, Outcome
-from mailprobe.observe.findings import Findings, IncidentStory, Quantiles, RouteFigures, VendorWord
+from mailprobe.observe.findings import Findings, IncidentStory, Quantiles, RouteFigures
 from mailprobe.observe.history import Record
 from mailprobe.observe.wording import cause_words, outcome_words, percent_text, said, seconds_text, span_text
+from mailprobe.vendor import Acknowledgement
 
 ROUTES: Final = ("Route", "Judged", "Available", "Half", "90%", "99%", "Slowest")
 """The columns of `route_rows`; the delays are of delivery, first attempt begun to noticed."""
@@ -144,7 +145,7 @@ def transcripts(record: Record) -> Iterator[tuple[str, Sequence[str]]]:
             yield f"Transcript of attempt {attempt.number}, seconds since {moment(attempt.begun)}", lines
 
 
-def _vendor(word: VendorWord) -> str:
+def _vendor(word: Acknowledgement) -> str:
     """When the vendor said what, beside our first sign."""
     beside = f"{span_text(abs(word.lag_seconds))} {'after' if word.lag_seconds >= 0 else 'before'} our first sign"
     return plain_text(f"first word on {word.feed} at {moment(word.posted)}, {beside}: {word.title}", _LONGEST)

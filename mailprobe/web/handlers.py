@@ -16,6 +16,7 @@ from mailprobe.observe.document import SCHEMA, canary_document, incident_documen
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
+from mailprobe.observe.vendors import Vendors
 from mailprobe.web import overview, pages
 from mailprobe.web.accept import accepts_gzip, prefers_openmetrics
 from mailprobe.web.access import from_elsewhere
@@ -40,7 +41,14 @@ class Handlers:
     """The handlers of all paths but `/probe`."""
 
     def __init__(
-        self, clock: Clock, metrics: Metrics, history: History, states: States, ready: Ready, reload: Reload
+        self,
+        clock: Clock,
+        metrics: Metrics,
+        history: History,
+        states: States,
+        ready: Ready,
+        reload: Reload,
+        vendors: Vendors | None = None,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -48,6 +56,7 @@ class Handlers:
         self._states = states
         self._ready = ready
         self._reload = reload
+        self._vendors = vendors or Vendors(clock)
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """The table of paths."""
@@ -108,7 +117,8 @@ class Handlers:
         """The status page."""
         choice = Choice.of(request.query.items())
         rows = await self._in_slices(overview.rows(self._states, self._history, self._clock.now()))
-        shown = overview.overview(rows, self._states, self._history, choice, self._metrics.notice)
+        notice, feeds = self._metrics.notice, self._vendors.feeds
+        shown = overview.overview(rows, self._states, self._history, choice, notice, feeds)
         parts = await self._in_slices(pages.status_parts(self._clock, shown, __version__))
         return _html(pages.status_page(shown, parts))
 
@@ -144,7 +154,9 @@ class Handlers:
         if route is not None and route not in self._metrics.routes:
             raise web.HTTPNotFound(text=f"no such route: {plain_text(route, 80)}\n")
         found = (each for each in self._states.incidents if route in (None, each.route))
-        return await _json_list(request, "incidents", (incident_document(each, self._clock) for each in found))
+        known = self._vendors.acknowledgements
+        documents = (incident_document(each, self._clock, known(each.id)) for each in found)
+        return await _json_list(request, "incidents", documents)
 
     def _record(self, request: web.Request) -> Record:
         record = self._history.get(request.match_info["id"])

@@ -12,6 +12,7 @@ from mailprobe.model import Incident, RouteState
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.states import MailboxSeen, RouteReport, RouteSeen, States
 from mailprobe.observe.trace import Trace
+from mailprobe.observe.vendors import FeedSeen
 from mailprobe.observe.wording import cause_words
 
 WORST_FIRST: Final = (RouteState.FAILING, RouteState.DEGRADED, RouteState.UNKNOWN, RouteState.OK)
@@ -104,6 +105,7 @@ class Overview:
     recent: tuple[Record, ...]
     incidents: tuple[Incident, ...]
     notice: str = ""
+    feeds: tuple[FeedSeen, ...] = ()
 
     @property
     def not_ok(self) -> list[RouteRow]:
@@ -121,7 +123,12 @@ def rows(states: States, history: History, now: float) -> Iterator[RouteRow]:
 
 
 def overview(
-    found: Sequence[RouteRow], states: States, history: History, choice: Choice = Choice(), notice: str = ""
+    found: Sequence[RouteRow],
+    states: States,
+    history: History,
+    choice: Choice = Choice(),
+    notice: str = "",
+    feeds: tuple[FeedSeen, ...] = (),
 ) -> Overview:
     """What there is to show: of what was found now that which is wanted."""
     wanted = tuple(row for row in found if choice.wants(row))
@@ -140,4 +147,5 @@ def overview(
         recent=recent[:_CANARIES],
         incidents=tuple(incidents[:_INCIDENTS]),
         notice=notice,
+        feeds=feeds,
     )

@@ -15,6 +15,7 @@ from mailprobe.web.html import Html, absolute, ago, marked, page, table_parts
 from mailprobe.web.matrix import DETAILED, matrix
 from mailprobe.web.overview import NOT_OK, WORST_FIRST, Choice, Overview, RouteRow
 from mailprobe.web.sparkline import sparkline
+from mailprobe.web.vendors import vendors
 
 REFRESH: Final = 15
 """Seconds after which the browser asks for the page again."""
@@ -45,6 +46,7 @@ def status_parts(clock: Clock, shown: Overview, version: str) -> Iterator[str]:
     yield from _incidents(clock, shown)
     yield '<h2 id="mailboxes">Mailboxes</h2>'
     yield from _mailboxes(clock, shown)
+    yield from vendors(clock, shown.feeds)
     yield '<h2 id="canaries">Last canaries</h2>'
     yield from _canaries(clock, shown)
 

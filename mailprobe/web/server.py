@@ -18,6 +18,7 @@ from mailprobe.errors import ConfigurationError
 from mailprobe.observe.history import History
 from mailprobe.observe.metrics import Metrics
 from mailprobe.observe.states import States
+from mailprobe.observe.vendors import Vendors
 from mailprobe.web.access import Gate, TooManyLogins, from_elsewhere, is_loopback
 from mailprobe.web.door import KEEP_ALIVE, Door
 from mailprobe.web.handlers import Handlers, Ready, Reload
@@ -61,11 +62,13 @@ class WebServer:
         reload: Reload,
         probe: Probe,
         ready: Ready | None = None,
+        vendors: Vendors | None = None,
         web_config_file: Path | None = None,
     ) -> None:
         self._listen = listen
         self._web_config_file = web_config_file
-        self._handlers = Handlers(clock, metrics, history, states, ready or (lambda: not_ready(states)), reload)
+        ready = ready or (lambda: not_ready(states))
+        self._handlers = Handlers(clock, metrics, history, states, ready, reload, vendors)
         self._probe = ProbeEndpoint(clock, states, probe)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None

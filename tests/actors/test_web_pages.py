@@ -13,7 +13,9 @@ from support.observing import ROUTE, TLS, Watch
 from mailprobe.errors import Reason, Reply, Stage
 from mailprobe.events import Judged
 from mailprobe.model import AttemptOutcome, Outcome, StageReply, StageTime, Verdict
+from mailprobe.observe.vendors import FeedSeen
 from mailprobe.observe.wording import said
+from mailprobe.vendor import VendorIncident, VendorState
 from mailprobe.web.canary_page import canary_page
 from mailprobe.web.html import STYLE
 from mailprobe.web.overview import Choice, overview, rows
@@ -346,3 +348,33 @@ def test_all_text_can_be_read_in_light_and_dark(scheme: int, name: str) -> None:
     page = brightness(re.findall(r"--page:#(\w{6})", STYLE)[scheme])
     text = brightness(re.findall(rf"--{name}:#(\w{{6}})", STYLE)[scheme])
     assert (max(page, text) + 0.05) / (min(page, text) + 0.05) >= 4.5
+
+
+# ---- vendors
+
+
+def with_feeds(watch: Watch, *feeds: FeedSeen) -> str:
+    shown = overview(watch.states, watch.history, watch.clock.now(), feeds=feeds)
+    return status_page(watch.clock, shown, "1.2.3")
+
+
+def test_without_feeds_there_is_nothing_of_vendors() -> None:
+    assert "Vendors" not in status(Watch())
+
+
+def test_what_vendors_say_is_escaped_and_an_unreachable_one_is_not_green() -> None:
+    watch = Watch()
+    told = VendorIncident("1", "Mail is <b>late</b>", VendorState.OUTAGE)
+    page = with_feeds(
+        watch,
+        FeedSeen("first", VendorState.OUTAGE, 990.0, 990.0, "", (told, replace(told, title="old", resolved=1.0))),
+        FeedSeen("second", VendorState.UNREACHABLE, 990.0, None, "connection_refused"),
+        FeedSeen("third"),
+    )
+    assert "<h2>Vendors</h2>" in page
+    assert "Mail is &lt;b&gt;late&lt;/b&gt;" in page
+    assert ">old" not in page
+    assert '<span class="failing">outage</span>' in page
+    assert '<span class="unknown">unreachable</span>' in page
+    assert '<span class="unknown">unknown</span>' in page
+    assert "connection_refused" in page

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,14 @@ import mailprobe
 ROOT = Path(mailprobe.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 500
-VOCABULARY = ("clock", "errors", "events", "model", "plan")
+VOCABULARY = ("clock", "errors", "events", "model", "plan", "vendor")
 PURE = ("asyncio", "ssl", "socket", "logging", "mailprobe.config")
 ADAPTERS_MAY_NOT = ("mailprobe.probe", "mailprobe.observe", "mailprobe.web", "mailprobe.config")
+
+FEEDS_MAY_NOT = (
+    *("mailprobe.observe", "mailprobe.web", "mailprobe.config", "mailprobe.smtp", "mailprobe.imap"),
+    *("prometheus_client", "os.environ"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,9 @@ RULES = (
         "report", ("asyncio", "mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap", "mailprobe.cli")
     ),
     Rule("web", ("mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap")),
+    Rule("feeds.parse", (*PURE, "aiohttp", "mailprobe.net")),
+    Rule("feeds", FEEDS_MAY_NOT),
+    *(Rule(room, ("mailprobe.feeds",)) for room in ("observe", "web", "probe", "net", "smtp", "imap", "auth")),
 )
 ONLY_IMPORTERS = {
     "prometheus_client": ("observe", "web"),
@@ -124,6 +134,11 @@ def test_files_are_short_and_say_what_they_are(path: Path) -> None:
         ("web.server", "from mailprobe.app import run"),
         ("probe.submitter", "import aiosmtplib"),
         ("report.text", "from mailprobe.cli import main"),
+        ("feeds.parse.rss", "import asyncio"),
+        ("feeds.parse.rss", "from mailprobe.net import https"),
+        ("feeds.poller", "from mailprobe.observe.vendors import Vendors"),
+        ("observe.vendors", "from mailprobe.feeds.parse import PARSERS"),
+        ("vendor", "from mailprobe.feeds import parse"),
     ],
 )
 def test_a_broken_rule_is_found(module: str, source: str) -> None:
@@ -145,3 +160,11 @@ def test_what_is_allowed_is_not_found(module: str, source: str) -> None:
 
 def test_there_is_something_to_walk() -> None:
     assert {"model", "events", "probe.ledger"} <= {module_of(path) for path in FILES}
+
+
+def test_what_reads_feeds_is_not_imported_where_none_is_configured() -> None:
+    program = "import sys, mailprobe.app, mailprobe.cli.run; print(*(name for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "mailprobe.app" in loaded
+    assert [name for name in loaded if _inside(name, "mailprobe.feeds")] == []

@@ -22,6 +22,7 @@ PLACES = [
     (), ("agent",), ("defaults",), ("senders", "x"), ("senders", "x", "auth"),
     ("senders", "x", "auth", "oauth2"), ("senders", "x", "limits"),
     ("mailboxes", "x"), ("mailboxes", "x", "auth"), ("routes", "x"), ("meshes", "x"),
+    ("status_feeds", "x"),
 ]  # fmt: skip
 MODELS: list[type[BaseModel]] = [model for place in PLACES if (model := model_at(place))]
 
@@ -176,4 +177,5 @@ def test_a_required_setting_that_is_wrong_does_not_hide_others(tmp_path: Path) -
         "senders.office365.submission",
         "senders.office365.auth.oauth2.client_secret_file",
         "mailboxes.contoso.auth.oauth2.client_secret_file",
+        "status_feeds.microsoft.oauth2.client_secret_file",
     ]

@@ -11,9 +11,10 @@ import pytest
 from support.journalling import Desk, a_canary
 
 from mailprobe.errors import Reason, Stage
-from mailprobe.events import CanaryOpened, IncidentChanged, IncidentClosed, IncidentOpened
+from mailprobe.events import CanaryOpened, IncidentChanged, IncidentClosed, IncidentOpened, VendorAcknowledged
 from mailprobe.model import Cause, Incident, RouteState, Symptom
 from mailprobe.observe.journal_schema import MIGRATIONS, migrate
+from mailprobe.vendor import Acknowledgement
 
 CAUSE = Cause(Stage.RCPT, 451, "4.3.2", Reason.DEFERRED)
 INCIDENT = Incident("one", "route", 4900.0, 4901.0, 4960.0, RouteState.DEGRADED, CAUSE, 0.4, 5)
@@ -109,3 +110,28 @@ async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path)
         assert (await journal.restore()).incidents == (INCIDENT,)
     with closing(sqlite3.connect(desk.path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
+
+
+SAID = Acknowledgement("one", "vendor", "EX1", "Mail is late", 1.8e9 + 900, 1.8e9 + 1000, 900.0)
+
+
+async def test_what_vendors_said_of_incidents_comes_back_and_goes_with_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "journal.db")
+    earlier = replace(SAID, posted=1.8e9 + 600, lag_seconds=600.0)
+    async with desk.journal(retention_seconds=3600.0) as journal:
+        await journal.restore()
+        journal(IncidentOpened(INCIDENT, 5000.0))
+        journal(IncidentClosed(OVER, 5000.0))
+        for said in (SAID, replace(SAID, incident="two"), earlier):
+            journal(VendorAcknowledged(said, said.lag_seconds))
+        await journal.settle()
+    async with desk.journal(retention_seconds=3600.0) as journal:
+        assert set((await journal.restore()).acknowledgements) == {earlier, replace(SAID, incident="two")}
+        desk.clock.skip(86400.0, wall=86400.0)
+        journal(CanaryOpened(a_canary(desk.clock)))
+
+        def only_one() -> bool:
+            with closing(sqlite3.connect(desk.path)) as database:
+                return database.execute("SELECT incident FROM acknowledgement").fetchall() == [("one",)]
+
+        await desk.until(only_one)

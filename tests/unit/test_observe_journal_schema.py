@@ -41,7 +41,7 @@ def test_an_empty_file_gets_all_versions(database: sqlite3.Connection, path: Pat
     migrate(database, path)
     assert pragma(database, "user_version") == len(MIGRATIONS)
     assert pragma(database, "application_id") == APPLICATION_ID
-    assert tables(database) == {"canary", "attempt", "sighting", "bounce", "watermark", "incident"}
+    assert tables(database) == {"canary", "attempt", "sighting", "bounce", "watermark", "incident", "acknowledgement"}
     migrate(database, path)  # and once more changes nothing
 
 

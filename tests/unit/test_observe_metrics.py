@@ -15,6 +15,7 @@ from mailprobe.events import (
     CertificateSeen,
     ConfigReloaded,
     DuplicateSighted,
+    FeedsChanged,
     LoopLagged,
     MailboxDown,
     MailboxScanned,
@@ -29,6 +30,8 @@ from mailprobe.events import (
     Throttled,
     TokenRequested,
     TokenSourcesChanged,
+    VendorAcknowledged,
+    VendorStatusSeen,
 )
 from mailprobe.model import (
     AttemptOutcome,
@@ -45,6 +48,7 @@ from mailprobe.model import (
 from mailprobe.observe.families import CODE_PAIRS
 from mailprobe.observe.metrics import Metrics
 from mailprobe.observe.states import States
+from mailprobe.vendor import Acknowledgement, VendorIncident, VendorState, VendorStatus
 
 CONTRACT = """
 mailprobe_canaries_total counter route outcome
@@ -85,6 +89,10 @@ mailprobe_mailbox_strangers_total counter mailbox
 mailprobe_mailbox_quota_used_ratio gauge mailbox
 mailprobe_tls_certificate_not_after_timestamp_seconds gauge endpoint
 mailprobe_throttled_total counter endpoint reason
+mailprobe_vendor_status gauge feed state
+mailprobe_vendor_incident_open gauge feed
+mailprobe_vendor_acknowledgement_lag_seconds gauge feed
+mailprobe_vendor_last_read_timestamp_seconds gauge feed
 mailprobe_schedule_lag_seconds histogram
 mailprobe_loop_lag_seconds histogram
 mailprobe_agent_errors_total counter task
@@ -101,7 +109,7 @@ mailprobe_build_info gauge version python
 """
 
 
-OWNERS = ("route", "mailbox", "endpoint")
+OWNERS = ("route", "mailbox", "endpoint", "feed")
 
 
 def values(watch: Watch, name: str, openmetrics: bool = False) -> dict[tuple[str, ...], float]:
@@ -133,6 +141,9 @@ def everything() -> Watch:
         PolicyChecked(canary, 1, policy(True), watch.clock.now()),
         TokenSourcesChanged(("sender/office365",)),
         TokenRequested("sender/office365", watch.clock.now(), 0.2, watch.clock.now() + 3600.0),
+        FeedsChanged((("vendor", ("contoso",), ()),)),
+        VendorStatusSeen("vendor", watch.clock.now(), VendorStatus(VendorState.OK)),
+        VendorAcknowledged(Acknowledgement("one", "vendor", "EX1", "late", 1.7e9, 1.7e9, 600.0), 900.0),
     )
     return watch
 
@@ -466,3 +477,30 @@ def test_journal_figures_are_read_at_the_scrape() -> None:
     assert values(watch, "mailprobe_journal_rows") == {(): 8}
     assert values(watch, "mailprobe_journal_size_bytes") == {(): 4096}
     assert values(watch, "mailprobe_journal_write_errors_total") == {(): 2}
+
+
+def vendor_state(watch: Watch) -> list[tuple[str, ...]]:
+    return [labels for labels, value in values(watch, "mailprobe_vendor_status").items() if value]
+
+
+def test_a_feed_is_unknown_until_it_was_asked_and_never_ok_when_it_cannot_be() -> None:
+    watch = Watch()
+    watch.publish(FeedsChanged((("vendor", (), ()), ("other", (), ()))))
+    assert vendor_state(watch) == [("unknown",)]
+    assert len(values(watch, "mailprobe_vendor_status")) == len(VendorState)
+    assert values(watch, "mailprobe_vendor_incident_open") == {}
+    trouble = VendorStatus(VendorState.DEGRADED, (VendorIncident("1", "late", VendorState.DEGRADED),))
+    for feed in ("vendor", "other"):
+        watch.publish(VendorStatusSeen(feed, watch.clock.now(), trouble))
+    assert vendor_state(watch) == [("degraded",)]
+    for feed in ("vendor", "other"):
+        watch.publish(VendorStatusSeen(feed, watch.clock.now() + 60, VendorStatus(VendorState.UNREACHABLE, (), "gone")))
+    assert vendor_state(watch) == [("unreachable",)]
+    assert values(watch, "mailprobe_vendor_incident_open") == {(): 1.0}, "as last known"
+    assert values(watch, "mailprobe_vendor_last_read_timestamp_seconds") == {(): watch.clock.wall()}
+    watch.publish(VendorStatusSeen("vendor", watch.clock.now(), VendorStatus(VendorState.OK)))
+    watch.publish(FeedsChanged((("vendor", (), ()),)))
+    assert vendor_state(watch) == [("ok",)]
+    assert values(watch, "mailprobe_vendor_incident_open") == {(): 0.0}
+    watch.publish(FeedsChanged(()))
+    assert values(watch, "mailprobe_vendor_status") == {}
