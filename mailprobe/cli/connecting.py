@@ -8,17 +8,20 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import urlsplit
 
 from mailprobe.auth.mistakes import of_reply
 from mailprobe.auth.tokens import TokenOf, Tokens
 from mailprobe.cli.loops import runner
 from mailprobe.clock import Clock, SystemClock
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text, stage_and_reason
+from mailprobe.events import Event, VendorStatusSeen
 from mailprobe.imap import Session, folders
 from mailprobe.model import Attempt, Peer, SenderKind, TlsFacts
 from mailprobe.net.resolve import Resolver
-from mailprobe.plan import Mailbox, Plan, Sender
+from mailprobe.plan import Mailbox, Plan, Sender, StatusFeed
 from mailprobe.smtp.check import check_sender, offered
+from mailprobe.vendor import VendorState
 
 AT_ONCE: Final = 20
 """Connections at once: a configuration of a thousand servers is no flood."""
@@ -106,6 +109,9 @@ def _reports(plan: Plan, clock: Clock, token_of: TokenOf) -> Iterator[tuple[str,
     for mailbox in plan.mailboxes.values():
         title = f"mailbox {mailbox.name}, {mailbox.endpoint}"
         yield title, _of_mailbox(title, replace(mailbox, timeout=min(STEP, mailbox.timeout)), clock, token_of)
+    for feed in plan.feeds.values():
+        title = f"status feed {feed.name}, {urlsplit(feed.url).hostname}"
+        yield title, _of_feed(title, replace(feed, timeout=min(STEP, feed.timeout)), clock, token_of)
 
 
 async def _of_sender(
@@ -149,6 +155,19 @@ async def _of_mailbox(title: str, mailbox: Mailbox, clock: Clock, token_of: Toke
         good = False
         facts.append(("failed", _failed(failure.stage, failure.reason, failure.detail)))
     return Report(title, facts, good)
+
+
+async def _of_feed(title: str, feed: StatusFeed, clock: Clock, token_of: TokenOf) -> Report:
+    from mailprobe.feeds.poller import Poller  # where there is a feed
+
+    seen: list[Event] = []
+    await Poller(feed, clock, seen.append, Resolver(), token_of=token_of).poll()
+    status = next(event.status for event in seen if isinstance(event, VendorStatusSeen))
+    if status.state is VendorState.UNREACHABLE:
+        return Report(title, [("failed", status.detail)], good=False)
+    facts: Facts = [("says", f"{status.state}; {status.detail}" if status.detail else status.state)]
+    facts += [("incident", each.title or each.id) for each in status.incidents if each.is_open(clock.wall())]
+    return Report(title, facts, good=True)
 
 
 def _peer(peer: Peer) -> str:

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from support.feed_samples import FeedSample
+from support.feed_server import FeedServer, Say
 from support.imap_script import Box, ImapServer, mailbox_at
 from support.imap_script import close as close_imap
 from support.loops import both_loops
@@ -16,7 +18,7 @@ from mailprobe.cli import connecting
 from mailprobe.cli.check import Waiting
 from mailprobe.cli.connecting import _connect_all
 from mailprobe.model import SenderKind, TlsMode
-from mailprobe.plan import Endpoint, Mailbox, Plan, Route, Sender
+from mailprobe.plan import Endpoint, FeedKind, Mailbox, Plan, Route, Sender, StatusFeed
 
 pytestmark = both_loops
 
@@ -182,3 +184,23 @@ def test_the_line_while_one_waits(capsys: pytest.CaptureFixture[str]) -> None:
     nobody(0, 2)
     nobody.echo("second")
     assert capsys.readouterr() == ("second\n", "")
+
+
+async def test_what_each_status_feed_says() -> None:
+    with FeedServer() as server:
+        server.answers["/good"] = Say(FeedSample("google-open").content)
+        server.answers["/html"] = Say(FeedSample("rss-html-with-200").content)
+        feeds = {
+            name: StatusFeed(name, kind, f"{server.url}/{name}", 300.0, 20.0, plaintext=True)
+            for name, kind in (("good", FeedKind.GOOGLE_WORKSPACE), ("html", FeedKind.RSS))
+        }
+        good, text = await connected(Plan(feeds=feeds))
+    assert not good
+    assert text.splitlines()[1:] == [
+        "status feed good, 127.0.0.1: good",
+        "  says        degraded",
+        "  incident    Bounce messages for users who exist",
+        "",
+        "status feed html, 127.0.0.1: FAILED",
+        "  failed      HTML where RSS was expected",
+    ]
