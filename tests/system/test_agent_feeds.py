@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ from support.servers_fixtures import MailLab
 
 from mailprobe.lab.certificates import Authority
 
+pytestmark = pytest.mark.timeout(240)
+
 TITLE = "Mail is <b>late</b>"
+WITHIN = 60.0
+"""Seconds that a wait may take, on a machine that has much else to do."""
 LATER = 600.0
 """Seconds from now at which the vendor says that it wrote its first post."""
 
@@ -43,6 +48,13 @@ class World:
         )
         self.says()
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The agent, ready within the block."""
+        with self.agent.running(ready=False):
+            self.agent.wait_ready(WITHIN)
+            yield
+
     def says(self, *incidents: dict[str, Any], indicator: str = "none") -> None:
         """What the status page says from now on."""
         page = {"page": {"id": "x"}, "incidents": incidents}
@@ -55,11 +67,11 @@ class World:
         return found["state"]
 
     def becomes(self, state: str) -> None:
-        self.agent.until(lambda: self.state() == state, what=f"the vendor to be {state}")
+        self.agent.until(lambda: self.state() == state, WITHIN, f"the vendor to be {state}")
 
     def incident(self) -> dict[str, Any]:
         """The one incident, once there is one."""
-        found = self.agent.until(lambda: json.loads(self.agent.get("/api/v1/incidents")[1])["incidents"])
+        found = self.agent.until(lambda: json.loads(self.agent.get("/api/v1/incidents")[1])["incidents"], WITHIN)
         assert [each["route"] for each in found] == ["struck"]
         incident: dict[str, Any] = found[0]
         return incident
@@ -75,7 +87,7 @@ class World:
             return agent.metrics().value("mailprobe_canaries_total", route=route, outcome=outcome)
 
         before = count()
-        agent.until(lambda: count() >= before + 2, what=f"more {outcome} on {route}")
+        agent.until(lambda: count() >= before + 2, WITHIN, f"more {outcome} on {route}")
 
 
 @pytest.fixture
@@ -107,7 +119,7 @@ def wall(text: str) -> float:
 
 def test_who_knew_first(world: World) -> None:
     agent = world.agent
-    with agent.running():
+    with world.running():
         incident = world.incident()
         assert incident["vendor"] == []
         assert world.state() == "ok"
@@ -117,7 +129,7 @@ def test_who_knew_first(world: World) -> None:
         first = time.time() + LATER
         world.says(post(first, begun=first - 7200), indicator="critical")
         world.becomes("outage")
-        (known,) = agent.until(lambda: world.incident()["vendor"])
+        (known,) = agent.until(lambda: world.incident()["vendor"], WITHIN)
         sign = wall(incident["first_sign"])
         assert known["lag_seconds"] == pytest.approx(first - sign, abs=1.0)
         assert (known["feed"], known["incident"], known["title"]) == ("vendor", "p31zjtct2jer", TITLE)
@@ -134,7 +146,7 @@ def test_who_knew_first(world: World) -> None:
         assert '<span class="failing">outage</span>' in shown
         assert agent.stop() < 5
     world.says()
-    with agent.running():
+    with world.running():
         assert world.incident()["vendor"] == [known], "it is remembered when the feed has forgotten it"
         assert world.lag() == pytest.approx(known["lag_seconds"], abs=0.001)
     assert "Traceback" not in agent.log()
@@ -144,7 +156,7 @@ def test_probing_does_not_depend_on_feeds(world: World) -> None:
     """They come with a reload, cannot be read, hang, and go; mail is probed all the while."""
     agent, feeds = world.agent, world.agent.settings["status_feeds"]
     agent.configure(status_feeds={})
-    with agent.running():
+    with world.running():
         assert not agent.metrics().has("mailprobe_vendor_status")
         assert "Vendors" not in agent.get("/")[1]
         agent.configure(status_feeds={"vendor": feeds["vendor"]})
@@ -162,7 +174,7 @@ def test_probing_does_not_depend_on_feeds(world: World) -> None:
         agent.configure(status_feeds={"other": feeds["other"]})
         assert agent.reload()[0] == 200
         assert not agent.metrics().has("mailprobe_vendor_status", feed="vendor")
-        agent.until(lambda: len(world.vendor.asked) > asked, what="the feed to be asked")
+        agent.until(lambda: len(world.vendor.asked) > asked, WITHIN, "the feed to be asked")
         world.more("delivered", "fine")
         assert agent.metrics().value("mailprobe_agent_errors_total") == 0
         assert agent.stop() < 5
