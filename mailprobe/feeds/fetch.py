@@ -73,15 +73,14 @@ async def _get(
     endpoint = Endpoint(host, port, TlsMode.IMPLICIT, ca_file=trust.ca_file)
     context = await shared_context(endpoint) if secure else None
     try:
-        async with https.get(url, addresses.addresses, context, headers) as answer:
-            if answer.status in _REDIRECTED:
-                return str(answer.headers.get("Location", ""))
-            return await _read(answer)
+        return await https.get(url, addresses.addresses, context, headers, _read)
     except https.HttpError as error:
         raise FeedError(f"no HTTP: {error}") from error
 
 
-async def _read(answer: Any) -> Answer:
+async def _read(answer: Any) -> Answer | str:
+    if answer.status in _REDIRECTED:
+        return str(answer.headers.get("Location", ""))
     if answer.status == 304:
         return Answer(None, {})
     if answer.status != 200:

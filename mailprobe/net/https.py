@@ -6,46 +6,44 @@ aiohttp is imported when the first request is made, and in a thread: it takes a 
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
+import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from mailprobe.errors import Stage, plain_text
 from mailprobe.net.failure import failure_of
 
+T = TypeVar("T")
+
 _CHUNK: Final = 65536
+_FAREWELL: Final = 1.0
+"""Seconds that a request is given to notice that it is over."""
 
 
 class HttpError(Exception):
     """An answer that is no HTTP; its text says why."""
 
 
-@asynccontextmanager
 async def get(
-    url: str, addresses: tuple[str, ...], context: ssl.SSLContext | None, headers: Mapping[str, str]
-) -> AsyncIterator[Any]:
-    """The answer (an aiohttp.ClientResponse) to a GET there: no cookies, no redirect followed, nothing decompressed.
+    url: str,
+    addresses: tuple[str, ...],
+    context: ssl.SSLContext | None,
+    headers: Mapping[str, str],
+    read: Callable[[Any], Awaitable[T]],
+) -> T:
+    """What `read` makes of the answer (an aiohttp.ClientResponse) to a GET there.
 
-    The caller bounds the time. Raises ProbeFailure, HttpError, also for what happens while the body is read.
+    No cookies, no redirect followed, nothing decompressed. The caller bounds the time. Raises ProbeFailure, HttpError.
     """
     aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
     sockets = _Sockets()
     try:
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    resolver=_Resolved(addresses), ssl=context or True, force_close=True, socket_factory=sockets
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=None),
-            ) as session,
-            session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity", **headers}) as answer,
-        ):
-            yield answer
+        return await _ending_first(sockets, _get(aiohttp, sockets, url, addresses, context, headers, read))
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # behind it: a certificate, a refusal, an end
         cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
@@ -53,6 +51,44 @@ async def get(
     finally:
         sockets.end()
         await asyncio.sleep(0)
+
+
+async def _get(
+    aiohttp: Any,
+    sockets: _Sockets,
+    url: str,
+    addresses: tuple[str, ...],
+    context: ssl.SSLContext | None,
+    headers: Mapping[str, str],
+    read: Callable[[Any], Awaitable[T]],
+) -> T:
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=_Resolved(addresses), ssl=context or True, force_close=True, socket_factory=sockets
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None),
+        ) as session,
+        session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity", **headers}) as answer,
+    ):
+        return await read(answer)
+
+
+async def _ending_first(sockets: _Sockets, work: Coroutine[Any, Any, T]) -> T:
+    """Where it is cancelled, its connections are ended first: uvloop cannot end a handshake that is under way."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if sockets.end():
+            await asyncio.wait([task], timeout=_FAREWELL)
+        task.cancel()
+        await asyncio.wait([task], timeout=_FAREWELL)
+        if task.done() and not task.cancelled():
+            task.exception()  # which nobody wants to know any more
+        raise
 
 
 async def body_of(answer: Any, limit: int) -> bytes | None:
@@ -76,19 +112,25 @@ class _Sockets:
 
     def __init__(self) -> None:
         self._made: list[socket.socket] = []
+        self._over = False
 
     def __call__(self, address: tuple[Any, ...]) -> socket.socket:
-        """A socket for what getaddrinfo would say of an address."""
+        """A socket for what getaddrinfo says of an address. Raises OSError once all is over: aiohttp tries again."""
+        if self._over:
+            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         family, kind, protocol, *_ = address
         made = socket.socket(family, kind, protocol)
         self._made.append(made)
         return made
 
-    def end(self) -> None:
-        """Nothing more comes and goes; those who hold a socket see it end and close it."""
+    def end(self) -> bool:
+        """Nothing more comes and goes; those who hold a socket see it end and close it. Whether one was connected."""
+        self._over, ended = True, False
         for made in self._made:
             with suppress(OSError):
                 made.shutdown(socket.SHUT_RDWR)
+                ended = True
+        return ended
 
 
 class _Resolved:

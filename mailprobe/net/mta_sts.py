@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mailprobe.errors import ProbeFailure, Reason, plain_text
 from mailprobe.model import MtaStsFacts, MtaStsMode, TlsMode
@@ -167,21 +166,20 @@ class MtaSts:
         context = await shared_context(endpoint)
         url = f"https://{host}:{self._port}/.well-known/mta-sts.txt"
         try:
-            return await _get(url, addresses.addresses, context)
+            return await https.get(url, addresses.addresses, context, {}, _policy_in)
         except https.HttpError as error:
             raise PolicyError(str(error)) from error
 
 
-async def _get(url: str, addresses: tuple[str, ...], context: ssl.SSLContext) -> str:
-    async with https.get(url, addresses, context, {}) as answer:
-        if answer.status != 200:
-            raise PolicyError(f"HTTP status {answer.status}")
-        if answer.content_type != "text/plain":
-            raise PolicyError(f"{plain_text(answer.content_type, 80)} is not text/plain")
-        body = await https.body_of(answer, LARGEST)
-        if body is None:
-            raise PolicyError(f"more than {LARGEST} bytes")
-        try:
-            return body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise PolicyError("not UTF-8") from None
+async def _policy_in(answer: Any) -> str:
+    if answer.status != 200:
+        raise PolicyError(f"HTTP status {answer.status}")
+    if answer.content_type != "text/plain":
+        raise PolicyError(f"{plain_text(answer.content_type, 80)} is not text/plain")
+    body = await https.body_of(answer, LARGEST)
+    if body is None:
+        raise PolicyError(f"more than {LARGEST} bytes")
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PolicyError("not UTF-8") from None
