@@ -234,18 +234,32 @@ def outcomes(metrics: Mapping[str, float]) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def agent(file: Path, *, core: int | None = None, program: Sequence[str] = ("-m", "mailprobe")) -> Iterator[Agent]:
-    """`mailprobe run` on a configuration that listens on port 0; its log goes beside the file."""
+def agent(
+    file: Path,
+    *,
+    core: int | None = None,
+    program: Sequence[str] = ("-m", "mailprobe"),
+    tree: Path | None = None,
+    under: Sequence[str] = (),
+) -> Iterator[Agent]:
+    """`mailprobe run` on a configuration that listens on port 0; its log goes beside the file.
+
+    `tree`: another checkout, whose code it runs. `under`: a program that runs it and is slow, such as valgrind.
+    """
     log = file.with_name("agent.log")
-    command = [*pinned(core), sys.executable, *program, "run", "-c", str(file)]
-    with log.open("w") as output, process(command, environment=dict(os.environ), stderr=output) as child:
-        running = Agent(child.pid, _url(log, child))
-        running.wait_ready()
+    command = [*pinned(core), *under, sys.executable, *program, "run", "-c", str(file)]
+    environment = dict(os.environ) | ({"UV_USE_IO_URING": "0"} if under else {})
+    patience = 200.0 if under else 30.0
+    if tree is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(tree), environment.get("PYTHONPATH"))))
+    with log.open("w") as output, process(command, environment=environment, stderr=output, cwd=tree) as child:
+        running = Agent(child.pid, _url(log, child, patience))
+        running.wait_ready(patience)
         yield running
 
 
-def _url(log: Path, child: subprocess.Popen[str]) -> str:
-    end = time.monotonic() + 30
+def _url(log: Path, child: subprocess.Popen[str], within: float) -> str:
+    end = time.monotonic() + within
     while time.monotonic() < end and child.poll() is None:
         for line in log.read_text().splitlines():
             if "serving on " in line:
