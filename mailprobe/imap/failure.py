@@ -25,12 +25,19 @@ _BY_CODE: Final = {
 _TEMPORARY: Final = {"UNAVAILABLE", "INUSE", "SERVERBUG", "CORRUPTION", "CONTACTADMIN", "PRIVACYREQUIRED"}
 """The server's own trouble: with a login it says nothing about the password."""
 _WITHOUT_CODE: Final = {Stage.AUTH: Reason.AUTH_REJECTED, Stage.STARTTLS: Reason.STARTTLS_UNAVAILABLE}
+_LET_IN: Final = frozenset({Stage.SELECT})
+"""Where BAD is no word about our syntax: LIST, SELECT and STATUS are the same for every server (RFC 3501 6.3).
+
+A server that accepts a log-in and answers BAD to all that follows has no mailbox to give, as Exchange does it. It does
+so for too many connections and for a store that is down alike, so this is `server_refused`, and not `throttled`, which
+would hide the second.
+"""
 
 
 def refusal(exchange: Exchange, stage: Stage) -> ProbeFailure:
     """What a NO or BAD means."""
     text = f"{exchange.result} {plain_text(exchange.text)}"
-    if exchange.result != "NO":
+    if exchange.result != "NO" and stage not in _LET_IN:
         return ProbeFailure(stage, Reason.UNEXPECTED_REPLY, text)
     return ProbeFailure(stage, _coded(exchange.text, stage) or _WITHOUT_CODE.get(stage, Reason.SERVER_REFUSED), text)
 

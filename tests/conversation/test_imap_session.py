@@ -453,6 +453,18 @@ async def test_news_between_a_look_and_idle_are_not_slept_through() -> None:
         assert await asyncio.wait_for(session.idle(3600, asyncio.Event()), 5) is IdleEnd.PUSHED
 
 
+@pytest.mark.parametrize("result", ["NO", "BAD"])
+@pytest.mark.parametrize("command", ["list", "select"])
+async def test_let_in_and_refused_everything(command: str, result: str) -> None:
+    """As Exchange does it; in a word that nobody reads."""
+    answer = f"%T {result} User is authenticated but not connected.\r\n".encode()
+    async with ImapServer(says={command: answer}).running() as server, session_on(server) as session:
+        with pytest.raises(ProbeFailure) as caught:
+            await (session.folders() if command == "list" else session.select("INBOX"))
+    assert (caught.value.stage, caught.value.reason) == (Stage.SELECT, Reason.SERVER_REFUSED)
+    assert "authenticated but not connected" in caught.value.detail
+
+
 @pytest.mark.parametrize(
     ("idle", "reason"),
     [
