@@ -11,9 +11,10 @@ from typing import Final
 
 from mailprobe.auth.mistakes import of_reply
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text
+from mailprobe.message import Category
 from mailprobe.model import Outcome, SenderKind, TlsMode, Verdict
 from mailprobe.observe.history import Record
-from mailprobe.observe.wording import acceptance, bounce_words, refusal, seconds_text, verdict_words
+from mailprobe.observe.wording import acceptance, bounce_words, category, refusal, seconds_text, verdict_words
 from mailprobe.plan import Endpoint, Route
 
 _ADVICE: Final = {
@@ -37,6 +38,18 @@ _ADVICE: Final = {
     Reason.QUOTA_EXCEEDED: "Make room in it, or raise its quota.",
     Reason.SENDER_BUSY: "The limits of the sender left no room; allow more, or name fewer routes.",
 }
+_ABOUT: Final = {
+    Category.ADDRESS: "It is about an address: check the recipient's, and the sender's.",
+    Category.MAILBOX: "It is about the recipient's mailbox: disabled, locked, or receiving too quickly.",
+    Category.MAILBOX_FULL: "The recipient's mailbox is full: make room in it, or raise its quota.",
+    Category.SYSTEM: "It is about the server itself, not about this mail.",
+    Category.NETWORK: "It is about the way between servers: DNS, routing, connections, time-outs.",
+    Category.PROTOCOL: "It is about the SMTP conversation; --transcript shows it.",
+    Category.CONTENT: "It is about the form or the size of the message.",
+    Category.POLICY: "It is about policy: who may send what (reputation, block lists, SPF, DKIM, DMARC, greylisting).",
+    Category.AUTHENTICATION: "It is about the log-in; check `auth` of the sender.",
+}
+"""What a refusal or a bounce is about, where its reason alone gives no advice."""
 _BY_STAGE: Final = {
     Stage.CONNECT: "Check host and port, and firewalls on the way.",
     Stage.GREETING: "Something listens there and says nothing; check port and TLS mode.",
@@ -66,7 +79,7 @@ def explain(
     slow = warning is not None and (verdict.delivery_seconds or 0.0) > warning
     note = f", slower than {seconds_text(warning)}" if slow and warning is not None else ""
     words = plain_text(verdict_words(verdict) + note)
-    return Explanation(words, plain_text(_facts(record, verdict, route, down)), _advice(verdict, route, down))
+    return Explanation(words, plain_text(_facts(record, verdict, route, down)), _advice(record, verdict, route, down))
 
 
 def place(name: str, endpoint: Endpoint) -> str:
@@ -124,7 +137,7 @@ def _folders(route: Route) -> str:
     return f"{route.mailbox.inbox}{junk}"
 
 
-def _advice(verdict: Verdict, route: Route, down: ProbeFailure | None) -> str:
+def _advice(record: Record, verdict: Verdict, route: Route, down: ProbeFailure | None) -> str:
     unobserved = verdict.outcome is Outcome.UNOBSERVED
     failed = down if unobserved and down else verdict
     reason, stage = failed.reason, failed.stage
@@ -138,7 +151,8 @@ def _advice(verdict: Verdict, route: Route, down: ProbeFailure | None) -> str:
     login = route.mailbox.login if unobserved else route.sender.login
     if reason is Reason.AUTH_REJECTED and login and login.oauth2:
         return "Check the user name, and what the application is allowed to do with the mailbox."
-    return _ADVICE.get(reason, "") if reason else ""
+    about = category(verdict, record.bounce)
+    return (_ADVICE.get(reason, "") if reason else "") or (_ABOUT.get(about, "") if about else "")
 
 
 def _right_tls(endpoint: Endpoint, route: Route, unobserved: bool) -> str:

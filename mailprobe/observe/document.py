@@ -28,6 +28,7 @@ from mailprobe.model import (
 from mailprobe.observe.arrival import Arrival
 from mailprobe.observe.history import Record
 from mailprobe.observe.states import RouteReport
+from mailprobe.observe.wording import category
 from mailprobe.vendor import Acknowledgement
 
 SCHEMA: Final = 1
@@ -49,6 +50,7 @@ def result_document(record: Record, clock: Clock, transcript: bool) -> Document:
         "outcome": verdict and verdict.outcome,
         "stage": verdict and verdict.stage,
         "reason": verdict and verdict.reason,
+        "category": verdict and category(verdict, record.bounce),
         "delivery_seconds": _seconds(verdict.delivery_seconds if verdict else None),
         "transit_seconds": _seconds(verdict.transit_seconds if verdict else None),
         "transit_error_seconds": _seconds(verdict.transit_error_seconds if verdict else None),

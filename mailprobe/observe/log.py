@@ -32,6 +32,7 @@ from mailprobe.events import (
     VendorStatusSeen,
 )
 from mailprobe.model import AttemptOutcome, Cause, Incident, Outcome, RouteState
+from mailprobe.observe.wording import category
 from mailprobe.vendor import VendorState
 
 logger = logging.getLogger("mailprobe.events")
@@ -167,6 +168,7 @@ def _judged(event: Judged) -> None:
         outcome=verdict.outcome,
         stage=verdict.stage,
         reason=_unless(verdict.outcome, verdict.reason),
+        category=category(verdict, verdict.bounce),
         attempts=verdict.attempts,
         transit_seconds=_rounded(verdict.transit_seconds),
         reply=reply,

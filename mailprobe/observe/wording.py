@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from math import floor
 
 from mailprobe.errors import Reason, Reply, plain_text
-from mailprobe.model import AttemptOutcome, Cause, Outcome, Verdict
+from mailprobe.message import Category, category_of, category_of_bounce
+from mailprobe.model import AttemptOutcome, Bounce, Cause, Outcome, Verdict
 from mailprobe.observe.history import Record
 
 
@@ -71,6 +72,16 @@ def refusal(verdict: Verdict) -> Reply | None:
         return None
     reply = verdict.reply.reply
     return reply if reply.is_refusal or verdict.reason is Reason.UNEXPECTED_REPLY else None
+
+
+def category(verdict: Verdict, bounce: Bounce | None) -> Category | None:
+    """What the refusal or the bounce that decided is about, by its codes; None where there was neither."""
+    if verdict.outcome is Outcome.BOUNCED:
+        return category_of_bounce(bounce.status, bounce.diagnostic) if bounce else None
+    reply = refusal(verdict)
+    if reply is None or not reply.is_refusal or verdict.stage is None:
+        return None
+    return category_of(verdict.stage, reply.code, reply.enhanced)
 
 
 def acceptance(record: Record) -> str:

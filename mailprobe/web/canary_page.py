@@ -11,7 +11,7 @@ from mailprobe.errors import Stage
 from mailprobe.model import Attempt
 from mailprobe.observe.families import METHODS
 from mailprobe.observe.history import Record
-from mailprobe.observe.wording import said, seconds_text
+from mailprobe.observe.wording import category, said, seconds_text
 from mailprobe.web.html import Html, absolute, facts, marked, page, table
 from mailprobe.web.overview import Choice
 from mailprobe.web.pages import transit
@@ -38,6 +38,7 @@ def _facts(clock: Clock, record: Record) -> Iterator[tuple[str, str]]:
     yield "From, to", f"{canary.sender}, {canary.mailbox}"
     yield "Outcome", marked(verdict.outcome) if verdict else "in flight"
     yield "Why", said(record)
+    yield "About", (category(verdict, record.bounce) or "").replace("_", " ") if verdict else ""
     yield "Begun", absolute(clock, canary.opened)
     if verdict:
         yield "Judged", absolute(clock, verdict.at)

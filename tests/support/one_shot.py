@@ -70,7 +70,9 @@ class Ran:
         return result
 
 
-def probe(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ran:
+def probe(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, within: float = WITHIN
+) -> Ran:
     """Runs it to its end on pipes."""
     done = subprocess.run(
         command("probe", *arguments),
@@ -79,7 +81,7 @@ def probe(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | Non
         text=True,
         env=environment() if env is None else dict(env),
         cwd=cwd,
-        timeout=WITHIN,
+        timeout=within,
     )
     assert TRACEBACK not in done.stderr + done.stdout, done.stderr
     return Ran(done.returncode, done.stdout, done.stderr)

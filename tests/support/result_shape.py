@@ -15,6 +15,10 @@ STAGES = (
 )
 OUTCOMES = (*("delivered", "junked", "deferred", "rejected", "unsent", "bounced", "overdue", "unobserved", "skipped"),)
 ATTEMPT_OUTCOMES = ("accepted", "in_doubt", "deferred", "rejected", "unsent")
+CATEGORIES = (
+    *("address", "mailbox", "mailbox_full", "system", "network", "protocol", "content", "policy", "authentication"),
+    *("throttled", "other"),
+)
 AUTHENTICATION = ("pass", "fail", "softfail", "neutral", "none", "temperror", "permerror", "missing")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -30,6 +34,7 @@ def check_results(document: Any, *, transcript: bool = False) -> None:
         "outcome": maybe(one_of(OUTCOMES)),
         "stage": maybe(one_of(STAGES)),
         "reason": maybe(text),
+        "category": maybe(one_of(CATEGORIES)),
         "delivery_seconds": maybe(seconds),
         "transit_seconds": maybe(seconds),
         "transit_error_seconds": maybe(seconds),

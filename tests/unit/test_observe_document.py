@@ -33,6 +33,7 @@ def test_a_delivered_canary_whole() -> None:
         "outcome": "delivered",
         "stage": None,
         "reason": None,
+        "category": None,
         "delivery_seconds": 2.5,
         "transit_seconds": 1.5,
         "transit_error_seconds": 0.01,
@@ -115,6 +116,7 @@ def test_without_a_verdict_everything_unknown_is_null() -> None:
                 "outcome",
                 "stage",
                 "reason",
+                "category",
                 "delivery_seconds",
                 "transit_seconds",
                 "transit_error_seconds",
@@ -129,6 +131,7 @@ def test_a_failure_says_where_and_why() -> None:
     watch = Watch()
     document = result_document(watch.history[watch.failed().id], watch.clock, transcript=False)
     assert (document["outcome"], document["stage"], document["reason"]) == ("rejected", "rcpt", "rejected")
+    assert document["category"] == "address"
     assert document["attempts"][0]["replies"][0]["enhanced_code"] == "5.1.1"
 
 

@@ -62,7 +62,7 @@ def test_deliveries_are_for_debugging_and_failures_are_not(said: pytest.LogCaptu
         ("INFO", "verdict route=inbound canary=id1 outcome=delivered attempts=2"),
         (
             "INFO",
-            "verdict route=inbound canary=id1 outcome=rejected stage=rcpt attempts=1 "
+            "verdict route=inbound canary=id1 outcome=rejected stage=rcpt category=address attempts=1 "
             'reply="550 5.1.1 no \\"user\\" here"',
         ),
     ]
@@ -153,6 +153,6 @@ def test_nothing_is_said_twice(said: pytest.LogCaptureFixture) -> None:
     log(Judged(verdict))
     log(Judged(replace(verdict, reason=Reason.TIMEOUT, detail="no answer")))
     assert [text.partition("outcome=")[2] for _, text in lines(said)] == [
-        'deferred stage=rcpt attempts=0 reply="451 4.3.2 busy"',
-        'deferred stage=rcpt reason=timeout attempts=0 reply="451 4.3.2 busy" detail="no answer"',
+        'deferred stage=rcpt category=system attempts=0 reply="451 4.3.2 busy"',
+        'deferred stage=rcpt reason=timeout category=system attempts=0 reply="451 4.3.2 busy" detail="no answer"',
     ]
