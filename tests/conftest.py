@@ -19,6 +19,8 @@ from support.servers_fixtures import (
     fresh_lab,
     mail_lab,
     postfix,
+    run_alertmanager,
+    run_prometheus,
     serve_dns,
     server_directory,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "mail_lab",
     "nothing_blocks",
     "postfix",
+    "run_alertmanager",
+    "run_prometheus",
     "serve_dns",
     "server_directory",
 ]
@@ -49,6 +53,8 @@ SERVER_OF_FIXTURE = {
     "chasquid": "chasquid",
     "cyrus": "cyrus",
     "serve_dns": "unbound",
+    "run_prometheus": "prometheus",
+    "run_alertmanager": "alertmanager",
 }
 
 IN_CI = os.environ.get("CI") == "true"

@@ -154,7 +154,7 @@ class Daemon:
             if ended or time.monotonic() > end:
                 said = self.output.read_text(errors="replace")[-2000:]
                 self.kill()
-                error = PortTaken if "Address already in use" in said else RuntimeError
+                error = PortTaken if "address already in use" in said.lower() else RuntimeError
                 raise error(f"{self.name} {'ended' if ended else f'does not greet on port {port}'}: {said}")
             time.sleep(0.005)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -23,6 +23,7 @@ from support.servers_dns import Dns, running_dns
 from support.servers_dovecot import Account, Dovecot, running_dovecot
 from support.servers_others import Chasquid, Cyrus, Exim, running
 from support.servers_postfix import Postfix, running_postfix
+from support.servers_prometheus import HttpServer, Prometheus, running_alertmanager, running_prometheus
 
 Server = TypeVar("Server")
 
@@ -139,3 +140,29 @@ def serve_dns(server_directory: Path) -> Iterator[Callable[..., Dns]]:
             )
 
         yield serve
+
+
+@pytest.fixture
+def run_prometheus() -> Iterator[Callable[..., Prometheus]]:
+    """Starts a Prometheus for one test: `run_prometheus(rules=[file], targets={"mailprobe": ["127.0.0.1:10587"]})`."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(workspace())
+
+        def start(**which: Any) -> Prometheus:
+            name = f"prometheus-{secrets.token_hex(4)}"
+            return stack.enter_context(started(directory, name, lambda place: running_prometheus(place, **which)))
+
+        yield start
+
+
+@pytest.fixture
+def run_alertmanager() -> Iterator[Callable[[Path], HttpServer]]:
+    """Starts an Alertmanager for one test, with the configuration in a file."""
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(workspace())
+
+        def start(config: Path) -> HttpServer:
+            name = f"alertmanager-{secrets.token_hex(4)}"
+            return stack.enter_context(started(directory, name, lambda place: running_alertmanager(place, config)))
+
+        yield start
