@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,13 +15,14 @@ from mailprobe.config.configuration import Agent, Configuration
 from mailprobe.config.document import Document, read_document
 from mailprobe.config.environment import Overrides
 from mailprobe.config.explain import NAMED, problems_of, repaired
+from mailprobe.config.host import host_name
 from mailprobe.config.plan import plan_of
 from mailprobe.config.problems import Problem, dotted
 from mailprobe.config.providers import presets
 from mailprobe.config.schema import Settings
 from mailprobe.errors import ConfigurationError
 
-__all__ = ("Agent", "Configuration", "host_name", "load")
+__all__ = ("Agent", "Configuration", "load")
 
 _SECTIONS: Final = (*NAMED, "agent", "defaults")
 
@@ -56,12 +55,6 @@ def load(
         raise ConfigurationError(*sources.lines(problems), *web)
     agent = _agent(settings, path.parent)
     return Configuration(agent, plan_of(settings, path.parent, agent.shard), sources.lines(found.warnings))
-
-
-def host_name() -> str:
-    """This machine's name as an agent's name: its first label, in lower case."""
-    first = platform.node().split(".")[0].lower()  # never getfqdn: it asks the DNS and may take seconds
-    return re.sub(r"[^a-z0-9-]+", "-", first).strip("-")[:63] or "mailprobe"
 
 
 def _web_problems(file: Path | None, read: Callable[[Path], object]) -> tuple[str, ...]:

@@ -113,7 +113,10 @@ class AgentSettings(_Model):
         examples=["/etc/mailprobe/web.yml"],
     )
     shard: Shard | None = Field(
-        default=None, description='"2/5": only the routes whose hash falls into this part', examples=["2/5"]
+        default=None,
+        description='"2/5": only the routes whose hash falls into this part; "ordinal/5": the part is the number at '
+        "the end of the host name, as a StatefulSet's pods have it",
+        examples=["2/5"],
     )
 
 

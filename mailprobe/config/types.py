@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Pl
 from pydantic_core import PydanticCustomError
 
 from mailprobe.config import durations
+from mailprobe.config.host import pod_ordinal
 from mailprobe.plan import Family, is_loopback
 
 NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -189,10 +190,22 @@ def _web_address(value: Any) -> str:
 
 
 def _shard(value: Any) -> tuple[int, int]:
-    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", _text(value))
+    match = re.fullmatch(r"([0-9]{1,4}|ordinal)/([0-9]{1,4})", _text(value))
+    if match and match[1] == "ordinal":
+        return _shard_of_this_pod(int(match[2]))
     if not match or not int(match[2]) or int(match[1]) > int(match[2]):
-        raise refuse('must be a part and the number of parts, such as "2/5"')
+        raise refuse('must be a part and the number of parts, such as "2/5" or "ordinal/5"')
     return int(match[1]), int(match[2])
+
+
+def _shard_of_this_pod(parts: int) -> tuple[int, int]:
+    """Ordinals count from 0; a pod more than there are parts would probe the routes of another one a second time."""
+    ordinal = pod_ordinal()
+    if ordinal is None:
+        raise refuse("ordinal is the number at the end of the host name, as in mailprobe-3, and this host has none")
+    if ordinal >= parts:
+        raise refuse("the ordinal of this host is not below the number of parts; there are more pods than parts")
+    return ordinal, parts
 
 
 def _word(value: Any) -> Any:
@@ -228,7 +241,7 @@ IpAddress = Annotated[str, BeforeValidator(_ip_address)]
 MailAddress = Annotated[str, BeforeValidator(_mail_address), _schema(pattern=r"^[^\s<>@]+@[^\s<>@]+$")]
 TokenUrl = Annotated[str, BeforeValidator(_token_url), _schema(pattern=r"^https?://[^\s?#@]+$")]
 Tenant = Annotated[str, BeforeValidator(_tenant)]
-Shard = Annotated[tuple[int, int], PlainValidator(_shard), _schema(pattern=r"^[0-9]{1,4}/[0-9]{1,4}$")]
+Shard = Annotated[tuple[int, int], PlainValidator(_shard), _schema(pattern=r"^([0-9]{1,4}|ordinal)/[0-9]{1,4}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 IpFamily = Annotated[Family, BeforeValidator(_word), WithJsonSchema({"enum": ["any", "4", "6", 4, 6]})]
 Reference = Annotated[str, BeforeValidator(_word), AfterValidator(_text)]

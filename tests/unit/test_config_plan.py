@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mailprobe.config.load import Configuration, host_name, load
+from mailprobe.config.host import host_name
+from mailprobe.config.load import Configuration, load
 from mailprobe.config.routes import in_shard
+from mailprobe.errors import ConfigurationError
 from mailprobe.model import SenderKind, TlsMode
 from mailprobe.plan import Cleanup, Endpoint, Family, Limits, Login, Mailbox, SecretReference, Sender
 
@@ -217,6 +219,26 @@ def test_shards_part_the_routes(file: Path) -> None:
     assert set.union(*parts) == whole
     assert sum(map(len, parts)) == len(whole)
     assert set(loaded(file, MAILPROBE_AGENT__SHARD="0/3").plan.routes) == parts[2]
+
+
+@pytest.mark.parametrize(
+    ("node", "shard"), [("mailprobe-0", (0, 3)), ("mailprobe-2.mailprobe.mail.svc.cluster.local", (2, 3))]
+)
+def test_a_pod_takes_its_ordinal_for_its_shard(
+    file: Path, node: str, shard: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "node", lambda: node)
+    assert loaded(file, MAILPROBE_AGENT__SHARD="ordinal/3").agent.shard == shard
+
+
+@pytest.mark.parametrize(
+    ("node", "text"), [("mailprobe-3", "more pods than parts"), ("laptop", "this host has none"), ("", "has none")]
+)
+def test_a_host_that_is_no_part(file: Path, node: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would probe another's routes a second time, or all of them."""
+    monkeypatch.setattr(platform, "node", lambda: node)
+    with pytest.raises(ConfigurationError, match=rf"MAILPROBE_AGENT__SHARD: agent.shard: .*{text}"):
+        loaded(file, MAILPROBE_AGENT__SHARD="ordinal/3")
 
 
 def test_a_shard_is_the_same_on_every_machine_and_version() -> None:
