@@ -36,6 +36,13 @@ _SAMPLE = re.compile(r"^([a-z_0-9]+)(?:\{(.*)\})? (\S+)(?: .*)?$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
+def samples_of(text: str) -> Iterator[tuple[str, float]]:
+    """Name with labels, and value, of every sample of an exposition in text."""
+    for line in text.splitlines():
+        if match := _SAMPLE.match(line):
+            yield f"{match[1]}{{{match[2]}}}" if match[2] else match[1], float(match[3])
+
+
 class Page:
     """A page of metrics, read."""
 

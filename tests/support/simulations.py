@@ -15,6 +15,7 @@ from random import Random
 
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.events import (
+    AttemptBegun,
     AttemptEnded,
     CanaryOpened,
     CanarySighted,
@@ -127,6 +128,8 @@ class Simulation:
         deadline: float = DEADLINE,
         logins: Logins = lambda at, random: None,
         routes: int = 1,
+        route: str = ROUTE,
+        mailbox: str = MAILBOX,
     ) -> None:
         self.random = Random(seed)
         self.states = States(new_id=map("incident{}".format, itertools.count(1)).__next__)
@@ -135,17 +138,18 @@ class Simulation:
         """All that the agent would have published."""
         self._world, self._logins = world, logins
         self._retry, self._deadline = retry, deadline
+        self._mailbox = mailbox
         self._agenda: list[tuple[float, int, Callable[[float], None]]] = []
         self._tickets = itertools.count()
-        self._phases = {f"{ROUTE}{number or ''}": self.random.random() * INTERVAL for number in range(routes)}
+        self._phases = {f"{route}{number or ''}": self.random.random() * INTERVAL for number in range(routes)}
         self._from = -warm_up
         self._up = True
         self._unseen: list[Callable[[float], None]] = []
 
     def run(self, until: float) -> Told:
         """Plays from the warm-up to an instant, with a tick a second around everything that happens."""
-        self._publish(RoutesChanged(added=tuple((route, "outside", MAILBOX, "mx") for route in self._phases)))
-        self._publish(MailboxUp(MAILBOX, self._from))
+        self._publish(RoutesChanged(added=tuple((route, "outside", self._mailbox, "mx") for route in self._phases)))
+        self._publish(MailboxUp(self._mailbox, self._from))
         for number in range(int((until - self._from) // INTERVAL)):
             for route, phase in self._phases.items():
                 self._at(self._from + phase + number * INTERVAL, partial(self._open, route))
@@ -171,11 +175,12 @@ class Simulation:
 
     def _open(self, route: str, at: float) -> None:
         id = f"canary{next(self._tickets)}"
-        canary = Canary(id, route, "outside", MAILBOX, at, at + self._deadline, at + 86400.0)
+        canary = Canary(id, route, "outside", self._mailbox, at, at + self._deadline, at + 86400.0)
         self._publish(CanaryOpened(canary))
         self._attempt(canary, 1, at)
 
     def _attempt(self, canary: Canary, number: int, at: float) -> None:
+        self._publish(AttemptBegun(canary, number, at))
         fate = self._world(at, self.random) if at >= 0.0 else healthy(at, self.random)
         if isinstance(fate, Taken):
             if fate.transit is None or fate.transit > 60.0 or fate.junk:
@@ -217,7 +222,7 @@ class Simulation:
             return
         watched = fate.transit is not None and at - dot <= fate.transit + 0.001
         folder = "Junk" if fate.junk else "INBOX"
-        sighting = Sighting(canary.id, MAILBOX, folder, fate.junk, 1, number, at, at - 0.1, watched)
+        sighting = Sighting(canary.id, self._mailbox, folder, fate.junk, 1, number, at, at - 0.1, watched)
         self._publish(CanarySighted(canary, sighting))
         outcome = Outcome.JUNKED if fate.junk else Outcome.DELIVERED
         self._judge(canary, outcome, at, number, transit_seconds=at - dot, upper_bound=not watched, sighting=sighting)
@@ -238,13 +243,13 @@ class Simulation:
         failure = self._logins(at, self.random) if at >= 0.0 else None
         if failure is not None:
             self._up = False
-            self._publish(MailboxDown(MAILBOX, at, failure))
+            self._publish(MailboxDown(self._mailbox, at, failure))
         elif not self._up:
             self._up = True
             found, self._unseen = self._unseen, []
             for see in found:  # a session is announced after its first scan
                 see(at)
-            self._publish(MailboxUp(MAILBOX, at))
+            self._publish(MailboxUp(self._mailbox, at))
 
 
 @dataclass
