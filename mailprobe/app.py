@@ -31,6 +31,7 @@ from mailprobe.observe.vendors import Vendors
 from mailprobe.plan import Plan
 from mailprobe.probe.crew import Crew, nothing_to_settle
 from mailprobe.probe.supervisor import Supervisor
+from mailprobe.service import ServiceManager
 from mailprobe.web.server import WebServer
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Agent:
         *,
         clock: Clock | None = None,
         scheduled: bool = True,
+        service: ServiceManager | None = None,
         started: Callable[[Agent], None] = lambda agent: None,
     ) -> None:
         own = configuration.agent
@@ -78,6 +80,7 @@ class Agent:
         self.tokens = Tokens(self.clock, self.bus.publish)
         self.vendors = Vendors(self.clock, self.bus.publish)
         self.bus.subscribe(self.vendors)
+        self._service = service or ServiceManager()
         self._load = load
         self._started = started
         self._stopping = asyncio.Event()
@@ -100,6 +103,7 @@ class Agent:
                     await self._begin(restored)
                     await self._stopping.wait()
                     LOG.info("ending")
+                    self._service.stopping()
                     await self.crew.stop()
                 finally:
                     self.supervisor.cancel_all()
@@ -122,6 +126,7 @@ class Agent:
     async def reload(self) -> tuple[str, ...]:
         """Reads the configuration again and uses it; answers its problems if it has any: nothing changes then."""
         async with self._reloading:
+            self._service.reloading()
             try:
                 await self._use(await asyncio.to_thread(self._load))
                 problems: tuple[str, ...] = ()
@@ -133,6 +138,7 @@ class Agent:
                 problems = (f"a bug of mailprobe's, see its log: {type(error).__name__}",)
             _say(f"not reloaded: {problem}" for problem in problems)
             self.bus.publish(ConfigReloaded(self.clock.now(), problems))
+            self._say_ready(f"; NOT reloaded: {len(problems)} problems, see the log" if problems else "")
             return problems
 
     async def probe(self, route: str, timeout: float) -> Record:
@@ -193,6 +199,7 @@ class Agent:
         self.bus.publish(ConfigReloaded(self.clock.now()))
         self.supervisor.start("loop-lag", self._measure_lag)
         self.supervisor.start("states", self._keep_states)
+        self.supervisor.start("watchdog", self._feed_watchdog)
         LOG.info(
             "probing %d routes, serving on %s; %d canaries taken over, %d of them without a verdict",
             len(self.configuration.plan.routes),
@@ -200,7 +207,11 @@ class Agent:
             len(restored.canaries),
             sum(each.outcome is None for each in restored.canaries),
         )
+        self._say_ready()
         self._started(self)
+
+    def _say_ready(self, more: str = "") -> None:
+        self._service.ready(f"probing {len(self.configuration.plan.routes)} routes, serving on {self.web.url}{more}")
 
     async def _reload(self) -> None:
         await self.reload()
@@ -237,6 +248,13 @@ class Agent:
             due = clock.now() + LAG_EVERY
             await clock.sleep_until(due)
             self.bus.publish(LoopLagged(clock.now() - due))
+
+    async def _feed_watchdog(self) -> None:
+        """From the loop that probes: whoever restarts an agent that stands still must hear of this one."""
+        clock = SystemClock()
+        while interval := self._service.watchdog_interval:
+            self._service.alive()
+            await clock.sleep_until(clock.now() + interval / 3)
 
     async def _keep_states(self) -> None:
         while True:

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "demo": ("mailprobe.cli.demo:demo", "Run the agent on mail servers of its own, to look at."),
     "drill": ("mailprobe.cli.drill:drill", "Play a real outage, and print when mailprobe knew what."),
     "report": ("mailprobe.cli.report:report", "Print what the journal knows of a period, to send to the vendor."),
+    "healthcheck": ("mailprobe.cli.healthcheck:healthcheck", "Ask an agent whether it is alive, for containers."),
     "config": ("mailprobe.cli.config:config", "Print an example of the configuration, or its JSON Schema."),
 }
 """The commands: where each is, and what it does in one line, so that help needs none of them."""

@@ -17,6 +17,7 @@ from mailprobe.cli.loops import runner
 from mailprobe.config.apart import load_apart
 from mailprobe.config.configuration import Configuration
 from mailprobe.errors import ConfigurationError
+from mailprobe.service import ServiceManager
 
 GARBAGE: Final = (10_000, 20, 20)
 """When to look for cycles. With Python's own (700, 10, 10) an agent spends an eighth of its time on it."""
@@ -45,7 +46,7 @@ def run_agent(load: Callable[[], Configuration]) -> None:
     configuration = load()
 
     async def work() -> None:
-        agent = Agent(configuration, load, started=_started)
+        agent = Agent(configuration, load, service=ServiceManager.of(os.environ), started=_started)
         await agent.run()
 
     with runner() as loop:

@@ -46,6 +46,7 @@ RULES = (
     Rule(
         "report", ("asyncio", "mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap", "mailprobe.cli")
     ),
+    Rule("service", tuple(f"mailprobe.{room}" for room in ("probe", "observe", "web", "config", "net"))),
     Rule("web", ("mailprobe.probe", "mailprobe.net", "mailprobe.smtp", "mailprobe.imap")),
     Rule("feeds.parse", (*PURE, "aiohttp", "mailprobe.net")),
     Rule("feeds", FEEDS_MAY_NOT),
@@ -56,6 +57,7 @@ ONLY_IMPORTERS = {
     "aiosmtplib": ("smtp", "lab"),
     "aioimaplib": ("imap", "lab"),
     "mailprobe.app": ("cli", "app"),
+    "mailprobe.service": ("cli", "app"),
 }
 """Who alone may import these: every library has one door."""
 

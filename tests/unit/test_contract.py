@@ -39,6 +39,7 @@ OPTIONS = {
     "demo": {"--port", "--outage", "--speed"},
     "drill": {"--speed", "--format", "--seed", "--routes"},
     "report": {"-c", "--config", "--since", "--until", "--route", "--format"},
+    "healthcheck": {"--url"},
     "config": set(),
 }
 OPTIONS_EVERYWHERE = {"--help", "-v", "--verbose", "--log-format"}
