@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 import hypothesis
 import pytest
 from blockbuster import blockbuster_ctx
+from support.containers import Engine, built_image, prepared_engine
 from support.loops import loop_name, loops_of
 from support.servers_fixtures import (
     chasquid,
@@ -55,6 +56,7 @@ SERVER_OF_FIXTURE = {
     "serve_dns": "unbound",
     "run_prometheus": "prometheus",
     "run_alertmanager": "alertmanager",
+    "engine": "podman",
 }
 
 IN_CI = os.environ.get("CI") == "true"
@@ -72,6 +74,18 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return loops_of(item)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """podman, with images of its own."""
+    return prepared_engine()
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """The name of the container image of this tree."""
+    return built_image(engine)
 
 
 @pytest.fixture
