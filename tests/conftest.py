@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 import hypothesis
 import pytest
 from blockbuster import blockbuster_ctx
-from support.containers import Engine, built_image, prepared_engine
+from support.containers import Engine, built_image, found_kubectl, prepared_engine
 from support.loops import loop_name, loops_of
 from support.servers_fixtures import (
     chasquid,
@@ -57,6 +57,7 @@ SERVER_OF_FIXTURE = {
     "run_prometheus": "prometheus",
     "run_alertmanager": "alertmanager",
     "engine": "podman",
+    "kubectl": "kubectl",
 }
 
 IN_CI = os.environ.get("CI") == "true"
@@ -80,6 +81,12 @@ def pytest_asyncio_loop_factories(
 def engine() -> Engine:
     """podman, with images of its own."""
     return prepared_engine()
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> str:
+    """The program, this machine's or unpacked from Debian's package."""
+    return found_kubectl()
 
 
 @pytest.fixture(scope="session")

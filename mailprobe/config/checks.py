@@ -34,6 +34,7 @@ from mailprobe.config.schema import (
     Settings,
     StatusFeedSettings,
 )
+from mailprobe.config.secrets_dir import Secrets
 from mailprobe.config.types import NAME_PATTERN, HostPort
 from mailprobe.plan import is_loopback
 
@@ -149,11 +150,11 @@ class _Checks:
         elif auth.password_file:
             self._secret_file((*at, "password_file"), auth.password_file)
         elif secrets:
-            self._secret_in_directory(at, secrets / "password", "password_file or password_env", needs)
+            self._secret_in_directory(at, secrets.file("password"), "password_file or password_env", needs)
         else:
             self._wrong(at, "does not say where the password is; write password_file or password_env", *needs)
 
-    def _oauth2(self, at: KeyPath, own: OAuth2Settings, secrets: Path | None) -> None:
+    def _oauth2(self, at: KeyPath, own: OAuth2Settings, secrets: Secrets | None) -> None:
         """Tokens come from one place, and what is needed there is there."""
         if self._muted(at) or any(path[: len(at)] == at for path in self._failed):
             return
@@ -168,7 +169,7 @@ class _Checks:
         self._file((*at, "ca_file"), own.ca_file)
         wanted = SECRETS.get(grant_of(own))
         if secrets and wanted and asks_endpoint(own) and not has_secret(own):
-            self._secret_in_directory(at, secrets / wanted, f"{wanted}_file or {wanted}_env", ())
+            self._secret_in_directory(at, secrets.file(wanted), f"{wanted}_file or {wanted}_env", ())
 
     def encryption(
         self,

@@ -11,6 +11,7 @@ from mailprobe.config.durations import duration_text
 from mailprobe.config.oauth2 import asks_endpoint, oauth2_of
 from mailprobe.config.providers import IdentityProvider
 from mailprobe.config.schema import OAuth2Settings, Settings, StatusFeedSettings
+from mailprobe.config.secrets_dir import Secrets
 from mailprobe.plan import FeedKind, StatusFeed, is_loopback
 
 SHORTEST_INTERVAL: Final = 30.0
@@ -59,8 +60,8 @@ def _is_safe(url: str) -> bool:
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
-def feed_of(name: str, settings: Settings, directory: Path, secrets: Path | None) -> StatusFeed:
-    """The slice of a feed. `directory`: where relative paths begin; `secrets`: the directory of the feed's secrets."""
+def feed_of(name: str, settings: Settings, directory: Path, secrets: Secrets | None) -> StatusFeed:
+    """The slice of a feed. `directory`: where relative paths begin; `secrets`: where `secrets_dir` has the feed's."""
     own = settings.status_feeds[name]
     services = SERVICES.get(own.kind, ()) if own.services is None else own.services
     url = own.url or URLS[own.kind]

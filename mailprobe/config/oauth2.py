@@ -8,6 +8,7 @@ from typing import Final
 
 from mailprobe.config.providers import SCOPES, TOKEN_URLS, IdentityProvider
 from mailprobe.config.schema import OAuth2Settings
+from mailprobe.config.secrets_dir import Secrets
 from mailprobe.plan import Grant, OAuth2, SecretReference
 
 SECRETS: Final = {Grant.CLIENT_CREDENTIALS: "client_secret", Grant.REFRESH_TOKEN: "refresh_token"}
@@ -41,15 +42,15 @@ def asks_endpoint(own: OAuth2Settings) -> bool:
     return not (own.token_file or own.token_command)
 
 
-def oauth2_of(username: str, own: OAuth2Settings, secrets: Path | None, directory: Path) -> OAuth2:
-    """The checked section, as the actors are given it; `secrets`: the directory of this login's secrets."""
+def oauth2_of(username: str, own: OAuth2Settings, secrets: Secrets | None, directory: Path) -> OAuth2:
+    """The checked section, as the actors are given it; `secrets`: where `secrets_dir` has this login's."""
     if own.token_file:
         return OAuth2(token_file=directory / own.token_file)
     if own.token_command:
         return OAuth2(token_command=own.token_command)
     grant = grant_of(own)
     key = SECRETS.get(grant)
-    from_directory = SecretReference(file=secrets / key) if secrets and key and not has_secret(own) else None
+    from_directory = SecretReference(file=secrets.file(key)) if secrets and key and not has_secret(own) else None
 
     def reference(file: Path | None, env: str | None, name: str) -> SecretReference | None:
         if env:

@@ -19,6 +19,7 @@ from mailprobe.config.schema import (
     Settings,
     Verify,
 )
+from mailprobe.config.secrets_dir import Secrets
 from mailprobe.model import SenderKind, TlsMode
 from mailprobe.plan import Endpoint, Limits, Login, Mailbox, Plan, Route, SecretReference, Sender
 
@@ -69,9 +70,9 @@ def tls_of(sender: SenderSettings) -> SenderTls:
     return sender.tls or (SenderTls.OPPORTUNISTIC if sender.mx else SenderTls.STARTTLS)
 
 
-def secrets_of(settings: Settings, section: str, name: str, directory: Path) -> Path | None:
+def secrets_of(settings: Settings, section: str, name: str, directory: Path) -> Secrets | None:
     """Where `secrets_dir` has the secrets of a sender, mailbox or feed; None without it."""
-    return directory / settings.secrets_dir / section / name if settings.secrets_dir else None
+    return Secrets(directory / settings.secrets_dir, section, name) if settings.secrets_dir else None
 
 
 def verifies(endpoint: EndpointSettings) -> bool:
@@ -126,12 +127,12 @@ def _endpoint(own: EndpointSettings, host: str, port: int, tls: TlsMode, directo
     )
 
 
-def _login(auth: AuthSettings, secrets: Path | None, directory: Path) -> Login:
+def _login(auth: AuthSettings, secrets: Secrets | None, directory: Path) -> Login:
     if auth.oauth2:
         return Login(auth.username, oauth2=oauth2_of(auth.username, auth.oauth2, secrets, directory))
     if auth.password_env:
         return Login(auth.username, SecretReference(env=auth.password_env))
-    from_directory = secrets / "password" if secrets else None
+    from_directory = secrets.file("password") if secrets else None
     file = directory / auth.password_file if auth.password_file else from_directory
     return Login(auth.username, SecretReference(file=file))
 

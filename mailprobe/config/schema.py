@@ -444,7 +444,8 @@ class Settings(BaseSettings):
     secrets_dir: FilePath | None = Field(
         default=None,
         description="directory of secrets: a login without password_file and password_env takes "
-        "<secrets_dir>/<section>/<name>/password, e.g. senders/office365/password; oauth2 client_secret, refresh_token",
+        "<secrets_dir>/<section>/<name>/password, e.g. senders/office365/password, or, in one directory, "
+        "senders.office365.password; oauth2 client_secret, refresh_token",
         examples=["/run/secrets/mailprobe"],
     )
     senders: dict[str, SenderSettings] = _named("where canaries are handed in, by name")

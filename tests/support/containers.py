@@ -14,8 +14,10 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,6 +51,7 @@ cat usr/share/ca-certificates/mozilla/*.crt >etc/ssl/certs/ca-certificates.crt
 echo root:x:0:0::/root:/bin/sh >etc/passwd
 echo root:x:0: >etc/group
 """
+_ONLY_UNPACKED = ("--variant=extract", "--mode=root", "--quiet", "--skip=output/dev")
 _CONTAINERS_CONF = """\
 [containers]
 default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
@@ -115,10 +118,9 @@ class Engine:
 def prepared_engine() -> Engine:
     """podman, ready to run containers. Skips where it cannot be."""
     require_root("podman")
-    require_programs("podman", ["podman", "buildah", "runc", "mmdebstrap"], "podman buildah runc mmdebstrap")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mailprobe-tests"
-    directory = cache / "containers"
-    directory.mkdir(parents=True, exist_ok=True)
+    programs = ["podman", "buildah", "runc", "catatonit", "mmdebstrap"]
+    require_programs("podman", programs, " ".join(programs))
+    directory = _cache()
     driver = "vfs" if _file_system(directory) == "overlayfs" else "overlay"
     places = f'runroot = "/run/mailprobe-tests"\ngraphroot = "{directory / driver}"\n'
     _write(directory / "storage.conf", f'[storage]\ndriver = "{driver}"\n{places}')
@@ -153,8 +155,8 @@ def make_base(engine: Engine) -> None:
     if not tar.exists():
         _write(hook, _LIKE_THE_OFFICIAL_ONE % {"pip": Path(pip.__file__).parent})
         new = tar.with_suffix(".new.tar")
-        options = ["--variant=extract", "--mode=root", "--quiet", "--skip=output/dev", f"--include={PACKAGES}"]
-        engine("mmdebstrap", *options, f'--extract-hook=sh {hook} "$1"', SUITE, str(new))
+        hooks = f'--extract-hook=sh {hook} "$1"'
+        engine("mmdebstrap", *_ONLY_UNPACKED, f"--include={PACKAGES}", hooks, SUITE, str(new))
         new.rename(tar)
     changes = ("--change", 'CMD ["python3"]', "--change", f"ENV PATH={_PATH}")
     engine("podman", "import", "--quiet", *changes, str(tar), BASE)
@@ -169,12 +171,41 @@ def build(engine: Engine, name: str, *options: str) -> None:
     engine("buildah", "bud", *how, "--tag", name, "--file", str(DEPLOY / "Dockerfile"), str(ROOT))
 
 
+def found_kubectl() -> str:
+    """kubectl, from Debian's package where this machine has none. Skips where it cannot be had."""
+    if found := shutil.which("kubectl"):
+        return found
+    require_root("kubectl")
+    require_programs("kubectl", ["mmdebstrap"], "mmdebstrap")
+    directory = _cache()
+    program, tar = directory / "kubectl", directory / "kubectl.tar"
+    with locked(directory / "kubectl.lock"):
+        if not program.exists():
+            Engine(directory)("mmdebstrap", *_ONLY_UNPACKED, "--include=kubernetes-client", SUITE, str(tar))
+            with tarfile.open(tar) as archive:
+                content = archive.extractfile("./usr/bin/kubectl")
+                assert content
+                new = program.with_suffix(".new")
+                new.write_bytes(content.read())
+            new.chmod(0o755)
+            new.rename(program)
+            tar.unlink()
+    return str(program)
+
+
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Only one of several test processes is in such a block."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _cache() -> Path:
+    """Where what was made is kept."""
+    directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mailprobe-tests" / "containers"
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory
 
 
 def _fetch(lock: Path, wheels: Path) -> None:

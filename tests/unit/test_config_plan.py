@@ -152,6 +152,12 @@ def test_a_secret_from_the_directory_of_secrets(file: Path) -> None:
     assert loaded(file).plan.mailboxes["bounces"].login.password == SecretReference(file=secret)
 
 
+def test_a_secret_from_a_directory_without_directories(file: Path) -> None:
+    flat = file.parent / "secrets" / "mailboxes.bounces.password"
+    flat.write_text("as Kubernetes and systemd call it")
+    assert loaded(file).plan.mailboxes["bounces"].login.password == SecretReference(file=flat)
+
+
 def test_only_what_routes_and_bounces_use_is_planned(file: Path) -> None:
     configuration = loaded(file)
     assert set(configuration.plan.senders) == {"office", "outside"}

@@ -1,0 +1,315 @@
+"""The Helm chart and the plain manifests: rendered by Helm and kubectl, strict against Kubernetes' own schemas."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import tarfile
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from support.charts import CHART, NAMESPACE, RELEASE, ChartError, helm, only, read, rendered
+
+from mailprobe import __version__
+from mailprobe.config.load import load
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "deploy" / "kubernetes"
+RULES = sorted((ROOT / "deploy" / "prometheus").glob("*.rules.yml"))
+DASHBOARDS = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
+MONITORING = json.loads((ROOT / "tests" / "support" / "monitoring_schema.json").read_text())
+
+pytestmark = pytest.mark.server("helm")
+
+Document = dict[str, Any]
+CONFIG: Document = {
+    "senders": {"out": {"mx": True, "from": "a@lab.test"}},
+    "mailboxes": {"box": {"address": "b@lab.test", "imap": "imap.lab.test:993", "auth": {"username": "b"}}},
+    "routes": {"inbound": {"from": "out", "to": "box"}},
+}
+SECRETS = {"mailboxes.box.password": "hunter2"}
+SETS: dict[str, Document] = {
+    "smallest": {"config": CONFIG, "secrets": SECRETS},
+    "shards": {"config": CONFIG, "secrets": SECRETS, "shards": 5, "podDisruptionBudget": {"enabled": True}},
+    "memory": {"config": CONFIG, "existingSecret": "kept-by-somebody", "persistence": {"enabled": False}},
+    "shards-memory": {"existingConfigMap": "theirs", "shards": 2, "persistence": {"enabled": False}},
+    "claim": {"config": CONFIG, "persistence": {"existingClaim": "theirs"}, "serviceAccount": {"create": False}},
+    "pods": {
+        "config": CONFIG,
+        "podMonitor": {"enabled": True, "relabelings": [{"action": "labeldrop", "regex": "pod"}], "labels": {"r": "p"}},
+        "probes": {"scheme": "HTTPS", "httpHeaders": [{"name": "Authorization", "value": "Basic eDp5"}]},
+    },
+    "everything": {
+        "config": CONFIG,
+        "secrets": SECRETS,
+        "fullnameOverride": "probe",
+        "image": {"digest": "sha256:" + "0" * 64, "pullPolicy": "Always"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "persistence": {"size": "10Gi", "storageClassName": "fast"},
+        "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi", "cpu": 2}},
+        "extraArgs": ["--log-format=json"],
+        "extraEnv": [{"name": "TZ", "value": "UTC"}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+        "serviceAccount": {"annotations": {"a": "b"}},
+        "service": {"type": "NodePort", "port": 80, "annotations": {"a": "b"}},
+        "serviceMonitor": {"enabled": True, "site": "fra1", "endpoint": {"scheme": "https"}},
+        "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Mail"}},
+        "networkPolicy": {
+            "enabled": True,
+            "ingressFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        },
+        "podDisruptionBudget": {"enabled": True, "maxUnavailable": "50%"},
+        "podAnnotations": {"a": "b"},
+        "podLabels": {"team": "mail"},
+        "nodeSelector": {"kubernetes.io/arch": "arm64"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}
+        ],
+        "priorityClassName": "high",
+    },
+}
+
+
+def valid(document: Document) -> None:
+    """Strict: a field that Kubernetes does not know is an error."""
+    if document["apiVersion"].startswith("monitoring."):
+        jsonschema.validate(document, MONITORING)
+    else:
+        kubernetes_validate.validate(document, "1.37", strict=True)
+
+
+def pod_of(documents: list[Document]) -> Document:
+    (workload,) = (each for each in documents if each["kind"] in ("Deployment", "StatefulSet"))
+    template: Document = workload["spec"]["template"]
+    return template
+
+
+def restricted(pod: Document, container: Document) -> list[str]:
+    """What the restricted Pod Security Standard says against it.
+
+    Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/.
+    """
+    own = pod.get("securityContext", {}) | container["securityContext"]
+    volumes = {next(kind for kind in volume if kind != "name") for volume in pod["volumes"]}
+    wrong = {
+        "host": any(pod.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")),
+        "volumes": not volumes <= {"configMap", "secret", "emptyDir", "persistentVolumeClaim", "projected"},
+        "host ports": any("hostPort" in port for port in container["ports"]),
+        "escalation": own.get("allowPrivilegeEscalation") is not False,
+        "privileged": own.get("privileged", False),
+        "root": own.get("runAsNonRoot") is not True or own.get("runAsUser") == 0,
+        "seccomp": own.get("seccompProfile", {}).get("type") not in ("RuntimeDefault", "Localhost"),
+        "capabilities": own.get("capabilities") != {"drop": ["ALL"]},
+    }
+    return [name for name, is_wrong in wrong.items() if is_wrong]
+
+
+# ---- the chart
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_what_the_chart_renders_is_valid_and_restricted(name: str) -> None:
+    documents = rendered(SETS[name])
+    for document in documents:
+        valid(document)
+        assert document["metadata"]["namespace"] == NAMESPACE
+    assert len({(each["kind"], each["metadata"]["name"]) for each in documents}) == len(documents)
+    pod = pod_of(documents)["spec"]
+    (container,) = pod["containers"]
+    assert restricted(pod, container) == []
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {mount["name"] for mount in container["volumeMounts"]} <= {
+        *(volume["name"] for volume in pod["volumes"]),
+        *({"journal"} if SETS[name].get("shards", 1) > 1 else ()),
+    }
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_chart_is_linted_without_a_warning(name: str) -> None:
+    information = 1
+    assert [message for message in helm("lint", SETS[name]) if message["severity"] > information] == []
+
+
+def test_kinds() -> None:
+    def kinds(name: str) -> set[str]:
+        return {document["kind"] for document in rendered(SETS[name])}
+
+    usual = {"ConfigMap", "Deployment", "PersistentVolumeClaim", "Secret", "Service", "ServiceAccount"}
+    assert kinds("smallest") == usual
+    assert kinds("shards") == usual - {"Deployment", "PersistentVolumeClaim"} | {"StatefulSet", "PodDisruptionBudget"}
+    assert kinds("memory") == usual - {"PersistentVolumeClaim", "Secret"}
+    monitoring = {"ServiceMonitor", *(["PrometheusRule"] if RULES else [])}
+    assert kinds("everything") == usual | {"NetworkPolicy", "PodDisruptionBudget"} | monitoring
+
+
+def test_a_shard_is_told_which_part_is_its_own() -> None:
+    documents = rendered(SETS["shards"])
+    workload = only(documents, "StatefulSet")
+    assert workload["spec"]["replicas"] == 5
+    environment = {each["name"]: each for each in pod_of(documents)["spec"]["containers"][0]["env"]}
+    assert environment["MAILPROBE_AGENT__SHARD"]["value"] == "$(POD_INDEX)/5"
+    assert environment["POD_INDEX"]["valueFrom"]["fieldRef"]["fieldPath"].endswith("['apps.kubernetes.io/pod-index']")
+
+
+def test_the_configuration_loads(tmp_path: Path) -> None:
+    documents = rendered(SETS["smallest"])
+    for name, value in only(documents, "Secret")["data"].items():
+        (tmp_path / name).write_bytes(b64decode(value))
+    text = only(documents, "ConfigMap")["data"]["mailprobe.yaml"]
+    file = tmp_path / "mailprobe.yaml"
+    file.write_text(text.replace("/run/secrets/mailprobe", str(tmp_path)).replace("/var/lib/mailprobe", str(tmp_path)))
+    agent = load(file, {}).agent
+    assert (agent.name, agent.listen, agent.journal) == (
+        f"{RELEASE}-mailprobe",
+        ("::", 10587),
+        tmp_path / "journal.db",
+    )
+
+
+def test_what_the_configuration_says_wins() -> None:
+    config = CONFIG | {"agent": {"name": "ours"}, "secrets_dir": "/elsewhere"}
+    text = only(rendered({"config": config, "secrets": SECRETS}), "ConfigMap")["data"]["mailprobe.yaml"]
+    said = yaml.safe_load(text)
+    assert (said["agent"]["name"], said["secrets_dir"]) == ("ours", "/elsewhere")
+    assert said["agent"]["journal"] == "/var/lib/mailprobe/journal.db"
+
+
+def test_a_change_of_configuration_or_secrets_rolls_the_pods() -> None:
+    changed = copy.deepcopy(SETS["smallest"])
+    changed["config"]["routes"]["inbound"]["interval"] = "30s"
+    secret = SETS["smallest"] | {"secrets": {"mailboxes.box.password": "hunter3"}}
+    checksums = [pod_of(rendered(values))["metadata"]["annotations"] for values in (SETS["smallest"], changed, secret)]
+    assert checksums[0]["checksum/config"] != checksums[1]["checksum/config"]
+    assert checksums[0]["checksum/secrets"] == checksums[1]["checksum/secrets"] != checksums[2]["checksum/secrets"]
+
+
+def test_rules_and_dashboards_are_those_of_the_tree() -> None:
+    documents = rendered(SETS["everything"])
+    groups = [each["spec"] for each in documents if each["kind"] == "PrometheusRule"]
+    assert groups == [yaml.safe_load(file.read_text()) for file in RULES]
+    boards = [
+        each["data"]
+        for each in documents
+        if each["kind"] == "ConfigMap" and each["metadata"]["labels"].get("grafana_dashboard") == "1"
+    ]
+    assert [{name: json.loads(text) for name, text in each.items()} for each in boards] == [
+        {file.name: json.loads(file.read_text())} for file in DASHBOARDS
+    ]
+
+
+def test_a_packaged_chart_holds_them_too(tmp_path: Path) -> None:
+    with tarfile.open(helm("package", str(tmp_path))) as archive:
+        found = {member.name for member in archive if member.isfile()}
+    assert {f"mailprobe/files/prometheus/{file.name}" for file in RULES} <= found
+    assert {f"mailprobe/files/dashboards/{file.name}" for file in DASHBOARDS} <= found
+    assert "mailprobe/values.schema.json" in found
+
+
+def test_the_chart_is_of_this_version() -> None:
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+    for file in (MANIFESTS / "kustomization.yaml", MANIFESTS / "sidecar" / "kustomization.yaml"):
+        assert yaml.safe_load(file.read_text())["images"] == [{"name": "mailprobe", "newTag": __version__}]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"shrads": 3}, "shrads"),
+        ({"shards": 0}, "shards"),
+        ({"image": {"repo": "x"}}, "repo"),
+        ({"persistence": {"enabled": "yes"}}, "persistence"),
+        ({"serviceMonitor": {"enabeld": True}}, "enabeld"),
+        ({"serviceMonitor": {"interval": "often"}}, "interval"),
+        ({"networkPolicy": {"egressPorts": [0]}}, "egressPorts"),
+        ({"secrets": {"a/b": "c"}}, "a/b"),
+        ({"config": {}}, "config needs routes or meshes"),
+        ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "not both"),
+        ({"existingSecret": "x"}, "not both"),
+        ({"shards": 2, "persistence": {"existingClaim": "x"}}, "existingClaim"),
+    ],
+)
+def test_a_wrong_value_is_an_error(values: Document, said: str) -> None:
+    with pytest.raises(ChartError, match=said):
+        rendered(SETS["smallest"] | values)
+
+
+# ---- plain manifests
+
+
+def kustomized(kubectl: str, directory: Path) -> list[Document]:
+    done = subprocess.run([kubectl, "kustomize", str(directory)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return read(done.stdout)
+
+
+def test_the_plain_manifests_are_valid_and_like_the_chart(kubectl: str) -> None:
+    documents = kustomized(kubectl, MANIFESTS)
+    for document in documents:
+        valid(document)
+    pod = pod_of(documents)["spec"]
+    assert restricted(pod, pod["containers"][0]) == []
+    assert only(documents, "Namespace")["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
+    name = only(documents, "ConfigMap")["metadata"]["name"]
+    chart = pod_of(rendered({"config": CONFIG, "existingSecret": "mailprobe", "fullnameOverride": "mailprobe"}))
+    for volume in chart["spec"]["volumes"]:
+        if volume["name"] == "config":
+            volume["configMap"]["name"] = name
+    for volumes in (pod["volumes"], chart["spec"]["volumes"]):
+        volumes.sort(key=lambda volume: volume["name"])
+    assert pod == chart["spec"]
+
+
+MAIL = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: mail}
+spec:
+  selector: {matchLabels: {app: mail}}
+  template:
+    metadata: {labels: {app: mail}}
+    spec:
+      containers: [{name: postfix, image: "postfix:3.10"}]
+      volumes: [{name: config, configMap: {name: postfix}}]
+"""
+
+
+def test_the_sidecar_is_put_beside_a_mail_server(kubectl: str, tmp_path: Path) -> None:
+    (tmp_path / "mail.yaml").write_text(MAIL)
+    (tmp_path / "sidecar").mkdir()
+    for file in (MANIFESTS / "sidecar").iterdir():
+        (tmp_path / "sidecar" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "kustomization.yaml").write_text("resources: [mail.yaml]\ncomponents: [sidecar]\n")
+    documents = kustomized(kubectl, tmp_path)
+    for document in documents:
+        valid(document)
+    pod = pod_of(documents)["spec"]
+    containers = {each["name"]: each for each in pod["containers"]}
+    assert containers.keys() == {"postfix", "mailprobe"}
+    assert containers["postfix"] == {"name": "postfix", "image": "postfix:3.10"}
+    assert restricted(pod, containers["mailprobe"]) == []
+    assert "readinessProbe" not in containers["mailprobe"]  # it would take the mail server out of service
+    assert {volume["name"] for volume in pod["volumes"]} >= {"config", "mailprobe-config", "mailprobe-journal"}
+
+
+@pytest.mark.parametrize("directory", [MANIFESTS, MANIFESTS / "sidecar"], ids=["agent", "sidecar"])
+def test_the_example_configurations_load(directory: Path, tmp_path: Path) -> None:
+    text = (directory / "mailprobe.yaml").read_text()
+    settings = yaml.safe_load(text)
+    for section in ("senders", "mailboxes"):
+        for name in settings[section]:
+            (tmp_path / f"{section}.{name}.password").write_text("hunter2")
+    file = tmp_path / "mailprobe.yaml"
+    file.write_text(text.replace("/run/secrets/mailprobe", str(tmp_path)).replace("/var/lib/mailprobe", str(tmp_path)))
+    configuration = load(file, {})
+    assert configuration.warnings == ()
+    assert set(configuration.plan.routes) == set(settings["routes"])
