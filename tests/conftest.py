@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -12,6 +13,7 @@ from blockbuster import blockbuster_ctx
 from support.containers import Engine, built_image, found_kubectl, prepared_engine
 from support.loops import loop_name, loops_of
 from support.servers_fixtures import (
+    MailLab,
     chasquid,
     cyrus,
     dovecot,
@@ -25,6 +27,7 @@ from support.servers_fixtures import (
     serve_dns,
     server_directory,
 )
+from support.sidecars import Sidecar, configured_sidecar
 
 __all__ = [
     "chasquid",
@@ -93,6 +96,12 @@ def kubectl() -> str:
 def image(engine: Engine) -> str:
     """The name of the container image of this tree."""
     return built_image(engine)
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, mail_lab: MailLab) -> Sidecar:
+    """What runs the image beside the shared mail servers."""
+    return configured_sidecar(tmp_path / "etc", mail_lab)
 
 
 @pytest.fixture

@@ -6,68 +6,23 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.agents import AgentProcess, Parts
 from support.containers import BASE, Engine
 from support.one_shot import TRACEBACK
-from support.servers_fixtures import MailLab
+from support.sidecars import Sidecar
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("image")]
 
 USER = 65532
-STRICT = (
-    *("--network", "host", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-    *("--volume", "/dev/null:/usr/bin/dash:ro"),  # no shell
-)
-"""As a sidecar: what is on loopback is what is beside it."""
-ROUTE = "side"
-
-
-@dataclass
-class Sidecar:
-    """An agent's configuration, and the options that run it in a container."""
-
-    agent: AgentProcess
-    options: tuple[str, ...]
-
-    def wait_for(self, outcome: str, at_least: int = 1) -> None:
-        self.agent.until(
-            lambda: self.agent.metrics().value("mailprobe_canaries_total", route=ROUTE, outcome=outcome) >= at_least,
-            60.0,
-            outcome,
-        )
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path, mail_lab: MailLab) -> Sidecar:
-    """Configured for the mail servers beside it, in a directory that it may only read."""
-    directory = tmp_path / "etc"
-    directory.mkdir()
-    agent = AgentProcess(directory)
-    account, parts = mail_lab.new_account(), Parts(directory, mail_lab.ca_file)
-    agent.configure(
-        agent={"name": "side", "journal": "/var/lib/mailprobe/journal.db"},
-        defaults={"interval": "1s", "deadline": "30s"},
-        senders={"postfix": parts.sender(mail_lab.postfix, account)},
-        mailboxes={"dovecot": parts.mailbox(mail_lab.dovecot, account)},
-        routes={ROUTE: {"from": "postfix", "to": "dovecot"}},
-    )
-    text = agent.file.read_text().replace(str(directory), "/etc/mailprobe")
-    (directory / "ca.pem").write_bytes(mail_lab.ca_file.read_bytes())
-    agent.write(text.replace(str(mail_lab.ca_file), "/etc/mailprobe/ca.pem"))
-    directory.chmod(0o755)
-    listen = f"MAILPROBE_AGENT__LISTEN=[::]:{agent.port}"
-    return Sidecar(agent, (*STRICT, "--volume", f"{directory}:/etc/mailprobe:ro", "--env", listen))
 
 
 @pytest.fixture
 def running(engine: Engine, image: str, sidecar: Sidecar) -> Iterator[str]:
     """The name of its container."""
     with engine.running(image, sidecar.options) as name:
-        sidecar.agent.until(lambda: sidecar.agent.get("/-/ready")[0] == 200, 60.0, "ready")
+        sidecar.wait_ready()
         yield name
 
 
@@ -85,7 +40,9 @@ def test_what_the_image_says_of_itself(engine: Engine, image: str) -> None:
     assert found["Size"] - engine.inspect("image", BASE)["Size"] < 120_000_000
 
 
-def test_a_sidecar_probes_answers_reloads_and_stops(engine: Engine, sidecar: Sidecar, running: str) -> None:
+def test_a_sidecar_probes_answers_reloads_and_stops(
+    engine: Engine, image: str, sidecar: Sidecar, running: str
+) -> None:
     sidecar.wait_for("delivered")
     process = engine.inspect("container", running)["State"]["Pid"]
     status = dict(re.findall(r"^(\w+):\s*(.*)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
@@ -93,7 +50,8 @@ def test_a_sidecar_probes_answers_reloads_and_stops(engine: Engine, sidecar: Sid
     assert set(status["Uid"].split()) == {str(USER)}
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
     assert status["NoNewPrivs"] == "1"
-    assert engine("podman", "healthcheck", "run", running, check=False).returncode == 0
+    (_, *healthcheck) = engine.inspect("image", image)["Healthcheck"]["Test"]
+    assert engine("podman", "exec", running, *healthcheck).stdout == "answered 200\n"
     engine("podman", "kill", "--signal", "HUP", running)
     sidecar.agent.until(lambda: "configuration reloaded: 1 routes" in engine.logs(running), 60.0, "a reload")
     # what had not ended in these five seconds would be killed, and end with 137
@@ -107,12 +65,12 @@ def test_the_journal_outlives_its_container(engine: Engine, image: str, sidecar:
     options = (*sidecar.options, "--volume", f"{volume}:/var/lib/mailprobe")
     try:
         with engine.running(image, options) as first:
-            sidecar.agent.until(lambda: sidecar.agent.get("/-/ready")[0] == 200, 60.0, "ready")
+            sidecar.wait_ready()
             sidecar.wait_for("delivered", 2)
             engine("podman", "kill", "--signal", "KILL", first)
         sidecar.agent.write(sidecar.agent.file.read_text().replace('"1s"', '"1h"'))  # no new canary
         with engine.running(image, options):
-            sidecar.agent.until(lambda: sidecar.agent.get("/-/ready")[0] == 200, 60.0, "ready")
+            sidecar.wait_ready()
             assert sidecar.agent.metrics().value("mailprobe_journal_rows") >= 2
     finally:
         engine("podman", "volume", "rm", "--force", volume, check=False)
