@@ -40,9 +40,7 @@ def test_what_the_image_says_of_itself(engine: Engine, image: str) -> None:
     assert found["Size"] - engine.inspect("image", BASE)["Size"] < 120_000_000
 
 
-def test_a_sidecar_probes_answers_reloads_and_stops(
-    engine: Engine, image: str, sidecar: Sidecar, running: str
-) -> None:
+def test_a_sidecar_probes_answers_reloads_and_stops(engine: Engine, image: str, sidecar: Sidecar, running: str) -> None:
     sidecar.wait_for("delivered")
     process = engine.inspect("container", running)["State"]["Pid"]
     status = dict(re.findall(r"^(\w+):\s*(.*)$", Path(f"/proc/{process}/status").read_text(), re.MULTILINE))
