@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -18,6 +19,7 @@ from mailprobe.app import Agent
 from mailprobe.cli.loops import runner
 from mailprobe.cli.run import only_configuration_errors
 from mailprobe.config.load import load
+from mailprobe.config.types import HostPort
 from mailprobe.errors import ConfigurationError
 from mailprobe.lab.lively import Lively
 from mailprobe.lab.servers import Lab, lab
@@ -30,6 +32,7 @@ INTERVAL: Final = "5s"
 SPEED: Final = 60.0
 FASTEST: Final = 600.0
 """Beyond that the page is a blur."""
+LISTEN: Final = "MAILPROBE_AGENT__LISTEN"
 
 
 @click.command()
@@ -65,7 +68,7 @@ def _ill(outage: str, speed: float, port: int | None) -> Coroutine[object, objec
     from mailprobe.cli.demo_outage import demo_outage
     from mailprobe.lab.outage import find
 
-    return demo_outage(find(outage), speed, _usual_port() if port is None else port)
+    return demo_outage(find(outage), speed, where_to_listen(port))
 
 
 async def _healthy(port: int | None) -> None:
@@ -74,8 +77,22 @@ async def _healthy(port: int | None) -> None:
         directory = Path(name)
         async with lab(users, behaviour=Lively(), directory=directory) as servers:
             file = directory / "mailprobe.yaml"
-            await asyncio.to_thread(_write, file, settings(servers, _usual_port() if port is None else port), users)
+            await asyncio.to_thread(_write, file, settings(servers, where_to_listen(port)), users)
             await Agent(load(file, {}), lambda: load(file, {}), started=_started).run()
+
+
+def where_to_listen(port: int | None) -> HostPort:
+    """Loopback, or what the environment says, as the container image's does, unless a port is asked for.
+
+    Raises ConfigurationError if that is no address.
+    """
+    said = os.environ.get(LISTEN, "") if port is None else ""
+    if not said:
+        return HostPort("127.0.0.1", _usual_port() if port is None else port)
+    host, _, number = said.rpartition(":")
+    if not (number.isascii() and number.isdigit() and int(number) < 65536):
+        raise ConfigurationError(f"{LISTEN}: must be an address and a port, such as [::]:{PORT}")
+    return HostPort(host.strip("[]"), int(number))
 
 
 def _usual_port() -> int:
@@ -87,7 +104,7 @@ def _usual_port() -> int:
         return 0
 
 
-def settings(servers: Lab, port: int) -> dict[str, object]:
+def settings(servers: Lab, listen: HostPort) -> dict[str, object]:
     """The demo's configuration, as a user would write it."""
     ca_file = str(servers.ca_file)
 
@@ -116,7 +133,7 @@ def settings(servers: Lab, port: int) -> dict[str, object]:
     for name, sender in senders.items():
         sender |= {"from": f"{name}@{DOMAIN}", "ca_file": ca_file}
     return {
-        "agent": {"name": "demo", "listen": f"127.0.0.1:{port}", "journal": "journal.db"},
+        "agent": {"name": "demo", "listen": str(listen), "journal": "journal.db"},
         "defaults": {"interval": INTERVAL, "deadline": "30s", "late_until": "10m", "timeout": "10s"},
         "senders": senders,
         "mailboxes": mailboxes,

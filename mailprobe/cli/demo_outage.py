@@ -19,8 +19,8 @@ LEAD_IN: Final = 10 * MINUTE
 _RETENTION: Final = 86400.0
 
 
-async def demo_outage(outage: Outage, speed: float, port: int) -> None:
-    """Plays an outage under an agent that serves its page at the port, until the agent is stopped.
+async def demo_outage(outage: Outage, speed: float, listen: tuple[str, int]) -> None:
+    """Plays an outage under an agent that serves its page there, until the agent is stopped.
 
     When the outage is over it says what was known when; then the healthy servers and the page stay.
     """
@@ -28,7 +28,7 @@ async def demo_outage(outage: Outage, speed: float, port: int) -> None:
     logging.getLogger("mailprobe").setLevel(logging.ERROR)
     settings = Settings(speed, lead_in=LEAD_IN)
     async with staged(outage, settings) as stage:
-        configuration = Configuration(_agent_settings(stage, port), stage.plan)
+        configuration = Configuration(_agent_settings(stage, listen), stage.plan)
         playing = _Playing(stage, settings)
         agent = Agent(configuration, lambda: configuration, clock=stage.clock, scheduled=False, started=playing.started)
         agent.bus.subscribe(playing.knowledge)
@@ -68,10 +68,10 @@ class _Playing:
         say(["", "The outage is over. The page stays until Ctrl-C.", ""])
 
 
-def _agent_settings(stage: Stage, port: int) -> AgentSettings:
+def _agent_settings(stage: Stage, listen: tuple[str, int]) -> AgentSettings:
     return AgentSettings(
         name=AGENT,
-        listen=("127.0.0.1", port),
+        listen=listen,
         journal=stage.directory / "journal.db",
         journal_retention=_RETENTION,
         key_file=None,
