@@ -69,7 +69,7 @@ class Engine:
 
     directory: Path
 
-    def __call__(self, *command: str, check: bool = True, within: float = 300.0) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *command: str, check: bool = True, within: float = 540.0) -> subprocess.CompletedProcess[str]:
         """Runs `podman` or `buildah` to its end. Raises AssertionError with all that it said if it fails."""
         done = subprocess.run(
             command,
