@@ -1,0 +1,108 @@
+"""Pieces of PromQL that several panels need, and the words of mailprobe that they map to numbers and colours."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AGENTS: Final = 'job=~"$job", instance=~"$instance"'
+"""Matchers of every query: Prometheus' own target labels."""
+
+ROUTES: Final = f'{AGENTS}, route=~"$route"'
+MAILBOXES: Final = f'{AGENTS}, mailbox=~"$mailbox"'
+
+STATES: Final = {"ok": 0, "degraded": 1, "failing": 2, "unknown": 3}
+"""The number that stands for a state where a panel can only draw numbers."""
+
+STATE_COLOURS: Final = {"ok": "green", "degraded": "orange", "failing": "red", "unknown": "#8e8e8e"}
+
+OUTCOME_COLOURS: Final = {
+    "delivered": "green",
+    "junked": "purple",
+    "deferred": "orange",
+    "rejected": "red",
+    "unsent": "dark-red",
+    "bounced": "#e0669f",
+    "overdue": "blue",
+    "unobserved": "#8e8e8e",
+    "skipped": "#b0b0b0",
+}
+
+STAGE_COLOURS: Final = {
+    "resolve": "#b877d9",
+    "connect": "#8ab8ff",
+    "tls": "#5794f2",
+    "greeting": "#c0d8ff",
+    "ehlo": "#96d98d",
+    "starttls": "#3274d9",
+    "auth": "#ffb357",
+    "mail": "#fade2a",
+    "rcpt": "#f2495c",
+    "data": "#ff9830",
+    "end_of_data": "#c4162a",
+    "quit": "#8e8e8e",
+    "transit": "#1f60c4",
+}
+
+DELIVERED: Final = 'outcome="delivered"'
+NOT_DELIVERED: Final = 'outcome!="delivered"'
+JUDGED: Final = 'outcome!~"unobserved|skipped"'
+"""Availability is said of canaries about which something is known."""
+
+
+def _window(text: str) -> str:
+    """A window with its bracket; `1h] offset 2h` has it already."""
+    return text if "]" in text else f"{text}]"
+
+
+def _counting(window: str) -> str:
+    """Within a step the speed is what matters, within a chosen window the number."""
+    return "rate" if window == "$__rate_interval" else "increase"
+
+
+def per_minute(metric: str, matchers: str, by: str) -> str:
+    """A counter as events a minute, where there are any: what never happens would fill the legend."""
+    return f"sum by ({by}) (rate({metric}{{{matchers}}}[$__rate_interval])) * 60 > 0"
+
+
+def per_bucket(histogram: str, matchers: str) -> str:
+    """A histogram as observations a minute up to each bound."""
+    return f"sum by (le) (rate({histogram}_bucket{{{matchers}}}[$__rate_interval])) * 60"
+
+
+def counted(metric: str, matchers: str, by: str, window: str = "$__range") -> str:
+    """How often it happened within a window, as a whole number; `1h] offset 2h` is a window too."""
+    return f"round(sum by ({by}) (increase({metric}{{{matchers}}}[{_window(window)})))"
+
+
+def availability(matchers: str, window: str = "$__range", by: str = "") -> str:
+    """Delivered in time to the inbox, of all canaries about which something is known, within a window."""
+    total = f"sum by ({by}) " if by else "sum"
+
+    def count(outcome: str) -> str:
+        return f"{total}({_counting(window)}(mailprobe_canaries_total{{{matchers}, {outcome}}}[{_window(window)}))"
+
+    return f"{count(DELIVERED)} / {count(JUDGED)}"
+
+
+def quantile(part: float, histogram: str, matchers: str, window: str = "$__rate_interval", by: str = "le") -> str:
+    """A quantile of a classic histogram."""
+    counts = f"{_counting(window)}({histogram}_bucket{{{matchers}}}[{_window(window)})"
+    return f"histogram_quantile({part}, sum by ({by}) ({counts}))"
+
+
+def state_number(matchers: str, by: str = "instance, route") -> str:
+    """The state of each route as its number in `STATES`."""
+
+    def one(state: str) -> str:
+        return f'sum by ({by}) (mailprobe_route_state{{{matchers}, state="{state}"}})'
+
+    return " + ".join(f"{number} * {one(state)}" for state, number in STATES.items() if number)
+
+
+def mean(summary: str, matchers: str, by: str) -> str:
+    """The mean of a summary or histogram."""
+
+    def total(part: str) -> str:
+        return f"sum by ({by}) (rate({summary}_{part}{{{matchers}}}[$__rate_interval]))"
+
+    return f"{total('sum')} / {total('count')}"
