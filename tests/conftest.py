@@ -61,6 +61,7 @@ SERVER_OF_FIXTURE = {
     "run_alertmanager": "alertmanager",
     "engine": "podman",
     "kubectl": "kubectl",
+    "grafana_types": "tsc",
 }
 
 IN_CI = os.environ.get("CI") == "true"

@@ -73,15 +73,15 @@ def tiles() -> list[stat.Panel]:
     return [
         number(
             "Began",
-            "When the first incident within the time range was seen to be open, to the minute.",
-            instant(f"1000 * min(min_over_time({moment}[$__range:1m]))"),
+            "When the first incident within the time range was seen to be open.",
+            instant(f"1000 * min(min_over_time({moment}[$__range:$__interval]))"),
             "dateTimeAsIso",
             no_value="no incident",
         ),
         number(
             "Last seen open",
-            "When an incident was last seen to be open within the time range, to the minute.",
-            instant(f"1000 * max(max_over_time({moment}[$__range:1m]))"),
+            "When an incident was last seen to be open within the time range.",
+            instant(f"1000 * max(max_over_time({moment}[$__range:$__interval]))"),
             "dateTimeAsIso",
             no_value="no incident",
         ),

@@ -116,7 +116,8 @@ def number(
     no_value: str = "none",
 ) -> stat.Panel:
     """One number, or a few, as tiles coloured by thresholds."""
-    panel = _dressed(stat.Panel(), title, description, unit, size).with_target(query).no_value(no_value)
+    panel = _dressed(stat.Panel(), title, description, unit, size).interval(MIN_STEP)
+    panel.with_target(query).no_value(no_value)
     panel.thresholds(thresholds(steps)).color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     panel.color_mode(shapes.BigValueColorMode.BACKGROUND_SOLID).graph_mode(shapes.BigValueGraphMode.NONE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))

@@ -106,9 +106,13 @@ def running_prometheus(
     data: Path | None = None,
     interval: str = "250ms",
     external_labels: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
     **more: Any,
 ) -> Iterator[Prometheus]:
-    """One that scrapes `targets` and evaluates every `interval`; `more` are further sections of its configuration."""
+    """One that scrapes `targets` and evaluates every `interval`; `more` are further sections of its configuration.
+
+    `options` go to its command line.
+    """
     require_programs("prometheus", ["prometheus", "promtool"], "prometheus")
     directory.mkdir(parents=True)
     port = free_ports(1)[0]
@@ -135,6 +139,7 @@ def running_prometheus(
         "--storage.tsdb.retention.time=100y",
         f"--web.listen-address={HOST}:{port}",
         "--log.level=warn",
+        *options,
     ]
     daemon = Daemon("prometheus", command, directory / "prometheus.log")
     with _running(Prometheus(daemon, port)) as prometheus:
