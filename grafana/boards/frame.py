@@ -16,7 +16,7 @@ WIDTH: Final = 24
 """Columns of Grafana's grid."""
 
 
-def board(uid: str, title: str, description: str, *, hours: int = 6) -> dashboard.Dashboard:
+def board(uid: str, title: str, description: str) -> dashboard.Dashboard:
     """An empty dashboard with the data source, job and instance to choose, and links to the others."""
     return (
         dashboard.Dashboard(title)
@@ -25,7 +25,7 @@ def board(uid: str, title: str, description: str, *, hours: int = 6) -> dashboar
         .tags([TAG])
         .readonly()
         .timezone("browser")
-        .time(f"now-{hours}h", "now")
+        .time("now-6h", "now")
         .refresh("1m")
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .link(_siblings())

@@ -45,7 +45,6 @@ def build() -> model.Dashboard:
         "mailprobe / Outage",
         "For the post-mortem. Choose the outage as the time range (zoom into it); before and after are as long as "
         "Margin says.",
-        hours=12,
     )
     board.with_variable(frame.routes())
     board.with_variable(
