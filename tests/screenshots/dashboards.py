@@ -89,6 +89,7 @@ def drawn(browser: Browser, page_file: Path) -> bytes:
     """The page as a picture, once it is drawn."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 900})
     page.on("pageerror", lambda error: print(f"in the browser: {error}", flush=True))
+    page.set_default_timeout(120_000)
     page.goto(page_file.as_uri())
     page.wait_for_function("window.drawn")
     if (said := page.evaluate("window.drawn")) != "whole":

@@ -1,5 +1,4 @@
-"""Days of an agent's life within seconds: canaries told to the real metrics on a virtual clock, kept as Prometheus data.
-
+"""Days of an agent's life in seconds: canaries told to the real metrics on a virtual clock, kept as Prometheus data.
 
     story = Story(plan(3, 3))
     write_blocks(directory, story.pages(end=time.time(), minutes=1440))     # then run_prometheus(data=directory)

@@ -20,7 +20,7 @@ const option = (id: string, path: string, isCustom: boolean): any => ({
 standardFieldConfigEditorRegistry.setInit(() => STANDARD.map((id) => option(id, id, false)));
 const transformers = [...new Map(Object.values(standardTransformers).map((each: any) => [each.id, each])).values()];
 standardTransformersRegistry.setInit(() => transformers.map((each: any) => ({
-  id: each.id, name: each.name, transformation: each, editor: () => null, description: '', imageDark: '', imageLight: '',
+  id: each.id, name: each.name, transformation: () => Promise.resolve(each), editor: () => null, description: '', imageDark: '', imageLight: '',
 })) as any);
 
 const theme = createTheme({ colors: { mode } });

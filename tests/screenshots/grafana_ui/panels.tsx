@@ -1,7 +1,8 @@
 // One panel of a dashboard, drawn with Grafana's own components and the rules of its JSON. State timelines and heat maps
 // are drawn here, since Grafana's are not published; their colours, units and words are Grafana's.
 import { type DataFrame, type Field, FieldType, type GrafanaTheme2, getDisplayProcessor } from '@grafana/data';
-import { BarGauge, BigValue, Table, TimeSeries, VizLegend } from '@grafana/ui';
+import { BarGauge, BigValue, TimeSeries, VizLegend } from '@grafana/ui';
+import { TableNG } from '@grafana/ui/unstable';
 import React from 'react';
 
 type Props = { panel: any; frames: DataFrame[]; width: number; height: number; theme: GrafanaTheme2; range: any };
@@ -64,7 +65,8 @@ export function Lines({ panel, frames, width, height, range }: Props) {
 }
 
 export function Rows({ panel, frames, width, height }: Props) {
-  return <Table data={frames[0]} width={width} height={height} initialSortBy={panel.options.sortBy} />;
+  const { sortBy, cellHeight } = panel.options;
+  return <TableNG data={frames[0]} width={width} height={height} initialSortBy={sortBy} cellHeight={cellHeight} />;
 }
 
 const hours = (range: any): number[] => {
