@@ -59,7 +59,7 @@ def build() -> model.Dashboard:
     return frame.filled(
         board,
         ("What happened", [*tiles(), states(), *course()]),
-        ("Before, during, after", [by_outcome(), by_route(), by_latency()]),
+        ("Before, during, after", [by_outcome(), by_route()]),
         ("What the servers said", [replies(), reasons()]),
         ("What became of the rest, and what the vendor said", [late_by_route(), overview.vendor(), lag()]),
     )
@@ -129,7 +129,7 @@ def states() -> statetimeline.Panel:
 
 def course() -> list[timeseries.Panel]:
     """How it went: the panels of the overview, over the outage."""
-    return [overview.outcomes(), overview.codes(), overview.stages(), overview.affected()]
+    return [overview.outcomes(), overview.codes(), by_latency(), overview.affected()]
 
 
 def by_outcome() -> table.Panel:
@@ -142,7 +142,7 @@ def by_outcome() -> table.Panel:
         "Canaries by outcome",
         "How many canaries came to which end in the margin before, within the time range, and in the margin after it.",
         (Column("outcome", "Outcome"), *found),
-        size=(8, 9),
+        size=(12, 9),
         sort="during",
     )
 
@@ -157,7 +157,7 @@ def by_route() -> table.Panel:
         "Availability by route",
         "Canaries delivered in time before, within and after the time range, of all about which something is known.",
         (Column("route", "Route"), *found),
-        size=(8, 9),
+        size=(12, 9),
         unit="percentunit",
     )
     return panel.decimals(1)
@@ -172,7 +172,6 @@ def by_latency() -> timeseries.Panel:
             "come.",
             [series(quantile(0.5, DELIVERY, ROUTES), "p50"), series(quantile(0.95, DELIVERY, ROUTES), "p95", "B")],
             "s",
-            size=(8, 9),
         )
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import heatmap, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame
@@ -10,6 +10,7 @@ from boards.panels import (
     STATE_STEPS,
     STATE_WORDS,
     Column,
+    bars,
     bridged,
     coloured_cell,
     colours_of,
@@ -31,9 +32,9 @@ from boards.promql import (
     NOT_DELIVERED,
     OUTCOME_COLOURS,
     ROUTES,
-    STAGE_COLOURS,
     STATE_COLOURS,
     availability,
+    counted,
     per_bucket,
     per_minute,
     quantile,
@@ -67,7 +68,7 @@ def build() -> model.Dashboard:
     return frame.filled(
         board,
         ("Is mail flowing?", [*tiles(), routes_now(), states(), vendor()]),
-        ("Where does it stop?", [outcomes(), codes(), stages(), affected()]),
+        ("Where does it stop?", [outcomes(), codes(), reasons(), affected()]),
         ("How late is it?", [latency(), late(), availability_over_time(), percentiles()]),
     )
 
@@ -138,7 +139,7 @@ def routes_now() -> table.Panel:
             Column(
                 "Value #A",
                 "State",
-                state_number(ROUTES),
+                f"max by (instance, route) ({state_number(ROUTES)})",
                 coloured_cell(mapped, stepped(*STATE_STEPS), prop("custom.width", 110)),
             ),
             Column(
@@ -229,16 +230,17 @@ def codes() -> timeseries.Panel:
     return stacked(panel, bars=True)
 
 
-def stages() -> timeseries.Panel:
-    """Where: before, in or after the conversation."""
-    panel = lines(
-        "Failures by stage",
-        "What stopped attempts, and what kept accepted canaries from arriving (transit), a minute by stage.",
-        [series(per_minute("mailprobe_failures_total", ROUTES, "stage"), "{{stage}}")],
-        "cpm",
+def reasons() -> bargauge.Panel:
+    """Where and why: also what got no reply."""
+    found = counted("mailprobe_failures_total", ROUTES, "stage, reason")
+    return bars(
+        "Failures by reason, the most frequent",
+        "What stopped attempts, and what kept accepted canaries from arriving, within the time range, by reason and "
+        "stage: before the conversation (resolve, connect), in it, or after it (transit).",
+        instant(f"sort_desc(topk(8, {found} > 0))", "{{reason}} at {{stage}}"),
+        size=(12, 8),
         no_value="Nothing failed",
     )
-    return colours_of(stacked(panel, bars=True), STAGE_COLOURS)
 
 
 def affected() -> timeseries.Panel:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from grafana_foundation_sdk.builders import (
+    bargauge,
     common,
     dashboard,
     heatmap,
@@ -26,6 +27,11 @@ from boards.promql import STATE_COLOURS, STATES
 SOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 MIN_STEP: Final = "1m"
 """A canary a minute is the usual interval: a finer step would draw gaps."""
+
+POINTS: Final = 120
+"""Steps that a panel draws at most: three minutes each over six hours. More would be asked of 200 routes in vain."""
+STATE_POINTS: Final = 180
+"""A state is a single number, and its change is to be seen to the minute where one can."""
 
 Panel = TypeVar("Panel", bound="Common")
 Colourable = TypeVar("Colourable", timeseries.Panel, stat.Panel)
@@ -135,7 +141,7 @@ def lines(
     no_value: str = "",
 ) -> timeseries.Panel:
     """Lines over time, with a table of the series beside them."""
-    panel = _dressed(timeseries.Panel(), title, description, unit, size).interval(MIN_STEP)
+    panel = _dressed(timeseries.Panel(), title, description, unit, size).interval(MIN_STEP).max_data_points(POINTS)
     panel.draw_style(shapes.GraphDrawStyle.LINE).line_width(2).fill_opacity(8)
     panel.show_points(shapes.VisibilityMode.NEVER).min(0)
     panel.legend(
@@ -175,7 +181,7 @@ def timeline(
 ) -> statetimeline.Panel:
     """Coloured bars over time, one for each series, 20 to a page."""
     panel = _dressed(statetimeline.Panel(), title, description, "none", size).interval(MIN_STEP)
-    panel.mappings(mappings).thresholds(thresholds(steps))
+    panel.max_data_points(STATE_POINTS).mappings(mappings).thresholds(thresholds(steps))
     panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
     panel.merge_values(True).row_height(0.85).line_width(0).fill_opacity(80).per_page(20)
     panel.show_value(shapes.VisibilityMode.NEVER).span_nulls(True)
@@ -196,7 +202,7 @@ def _legend_below() -> common.VizLegendOptions:
 
 def heat_map(title: str, description: str, query: prometheus.Dataquery, *, size: tuple[int, int]) -> heatmap.Panel:
     """A classic histogram over time: what is usual is dark, what is not is seen."""
-    panel = _dressed(heatmap.Panel(), title, description, "cpm", size).interval(MIN_STEP)
+    panel = _dressed(heatmap.Panel(), title, description, "cpm", size).interval(MIN_STEP).max_data_points(POINTS)
     panel.with_target(query.format(query_model.PromQueryFormat.HEATMAP))
     panel.calculate(False).cell_gap(1).show_legend().show_value(shapes.VisibilityMode.NEVER)
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(shapes.AxisPlacement.LEFT))
@@ -209,6 +215,16 @@ def heat_map(title: str, description: str, query: prometheus.Dataquery, *, size:
         .steps(64)
     )
     return panel.filter_values(heatmap.FilterValueRange().le(1e-9))
+
+
+def bars(
+    title: str, description: str, query: prometheus.Dataquery, *, size: tuple[int, int], no_value: str
+) -> bargauge.Panel:
+    """Counts beside each other, as bars."""
+    panel = _dressed(bargauge.Panel(), title, description, "short", size).with_target(query).no_value(no_value)
+    panel.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC).min(0)
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+    return panel.thresholds(thresholds([(None, "blue")]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,13 +90,16 @@ def quantile(part: float, histogram: str, matchers: str, window: str = "$__rate_
     return f"histogram_quantile({part}, sum by ({by}) ({counts}))"
 
 
-def state_number(matchers: str, by: str = "instance, route") -> str:
-    """The state of each route as its number in `STATES`."""
+def state_number(matchers: str) -> str:
+    """The state of each route as its number in `STATES`; the labels of its target and the route are kept.
+
+    Matched one by one and not summed up, which takes twice as long.
+    """
 
     def one(state: str) -> str:
-        return f'sum by ({by}) (mailprobe_route_state{{{matchers}, state="{state}"}})'
+        return f'mailprobe_route_state{{{matchers}, state="{state}"}}'
 
-    return " + ".join(f"{number} * {one(state)}" for state, number in STATES.items() if number)
+    return " + ignoring (state) ".join(f"{number} * {one(state)}" for state, number in STATES.items() if number)
 
 
 def mean(summary: str, matchers: str, by: str) -> str:

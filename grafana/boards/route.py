@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import bargauge, common, heatmap, stat, statetimeline, timeseries
+from grafana_foundation_sdk.builders import bargauge, heatmap, stat, statetimeline, timeseries
 from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame
 from boards.panels import (
-    SOURCE,
     STATE_STEPS,
     STATE_WORDS,
+    bars,
     bridged,
     colours_of,
     fixed,
@@ -20,7 +20,6 @@ from boards.panels import (
     number,
     series,
     stacked,
-    thresholds,
     timeline,
     words,
 )
@@ -247,15 +246,14 @@ def delivery_map() -> heatmap.Panel:
 def authentication() -> bargauge.Panel:
     """What the receiving server wrote."""
     expr = counted("mailprobe_authentication_results_total", ROUTES, "method, result") + " > 0"
-    panel = bargauge.Panel().title("Authentication results").unit("short").span(8).height(8).datasource(SOURCE)
-    panel.description(
+    panel = bars(
+        "Authentication results",
         "What the receiving server said of the canaries' SPF, DKIM, DMARC and ARC within the time range. missing: it "
-        "said nothing."
+        "said nothing.",
+        instant(expr, "{{method}} {{result}}"),
+        size=(8, 8),
+        no_value="No canary seen",
     )
-    panel.with_target(instant(expr, "{{method}} {{result}}")).no_value("No canary seen")
-    panel.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC).min(0)
-    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-    panel.thresholds(thresholds([(None, "blue")]))
     panel.override_by_regexp("/ pass$/", [fixed("green")]).override_by_regexp("/ (soft)?fail$/", [fixed("red")])
     return panel.override_by_regexp("/ (missing|none)$/", [fixed("#8e8e8e")])
 

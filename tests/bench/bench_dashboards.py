@@ -27,8 +27,6 @@ DAY = 1440
 """Minutes."""
 BAR = 0.2
 """Seconds that a query may take."""
-POINTS = 1000
-"""What Grafana asks for: one for each pixel of half a screen."""
 
 
 def routes(count: int) -> list[tuple[str, str, str, str]]:
@@ -46,7 +44,7 @@ def history(count: int, hours: int, days: int, end: float) -> Iterator[tuple[int
 
 def ask(prometheus: Prometheus, query: Query, hours: float, end: float) -> None:
     """As Grafana does, for a time range of so many hours."""
-    step = max(60, math.ceil(hours * HOUR / POINTS))
+    step = max(60, math.ceil(hours * HOUR / query.points))
     filled = query.filled(values(rate_interval=f"{max(4 * 60, step + 60)}s", seconds=int(hours * HOUR)))
     if query.instant:
         prometheus.query(filled, end)

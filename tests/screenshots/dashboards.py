@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import tempfile
@@ -63,16 +64,19 @@ def answers(prometheus: Prometheus, board: Any, picture: Picture, end: float) ->
     begin, until = end - picture.begin * HOUR, end - picture.end * HOUR
     filled = values(rate_interval="4m", seconds=int(until - begin), **dict(picture.chosen))
     return {
-        str(panel["id"]): [_answer(prometheus, target, filled, begin, until) for target in panel["targets"]]
+        str(panel["id"]): [
+            _answer(prometheus, target, filled, begin, until, panel.get("maxDataPoints", 1000))
+            for target in panel["targets"]
+        ]
         for panel in panels(board)
     }
 
 
-def _answer(prometheus: Prometheus, target: Any, filled: dict[str, str], begin: float, end: float) -> Any:
+def _answer(prometheus: Prometheus, target: Any, filled: dict[str, str], begin: float, end: float, points: int) -> Any:
     query = Query("", "", target["refId"], target["expr"], target["instant"]).filled(filled)
     if target["instant"]:
         return prometheus.query(query, end)
-    moments = {"start": repr(begin), "end": repr(end), "step": "60"}
+    moments = {"start": repr(begin), "end": repr(end), "step": str(max(60, math.ceil((end - begin) / points)))}
     return prometheus.get("/api/v1/query_range", query=query, **moments)["data"]["result"]
 
 

@@ -29,6 +29,8 @@ class Query:
     expr: str
     instant: bool
     exemplar: bool = False
+    points: int = 1000
+    """Steps at most; what Grafana asks for by itself is one for each pixel."""
 
     def __str__(self) -> str:
         return f"{self.board}: {self.panel}: {self.ref}"
@@ -55,7 +57,13 @@ def queries_of(name: str) -> Iterator[Query]:
     for panel in panels(board):
         for target in panel["targets"]:
             yield Query(
-                name, panel["title"], target["refId"], target["expr"], target["instant"], target.get("exemplar", False)
+                name,
+                panel["title"],
+                target["refId"],
+                target["expr"],
+                target["instant"],
+                target.get("exemplar", False),
+                panel.get("maxDataPoints", 1000),
             )
     for annotation in board["annotations"]["list"]:
         yield Query(name, annotation["name"], "annotation", annotation["target"]["expr"], False)
