@@ -136,7 +136,7 @@ def reconnects() -> timeseries.Panel:
             )
         ],
         "cpm",
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="No connection was lost",
     )
     return stacked(panel, bars=True)
@@ -160,7 +160,7 @@ def strangers() -> timeseries.Panel:
         "Messages a minute that no token proves ours. They are counted and left alone; many make looking slow.",
         [series(per_minute("mailprobe_mailbox_strangers_total", MAILBOXES, "mailbox"), "{{mailbox}}")],
         "cpm",
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="No other mail came",
     )
 
@@ -172,7 +172,7 @@ def throttling() -> timeseries.Panel:
         "Times a minute that a provider limited the probe. That is no outage; give it fewer canaries or connections.",
         [series(per_minute("mailprobe_throttled_total", AGENTS, "endpoint, reason"), "{{endpoint}} {{reason}}")],
         "cpm",
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="Nobody limited us",
     )
     return stacked(panel, bars=True)
@@ -249,7 +249,7 @@ def skipped() -> timeseries.Panel:
             )
         ],
         "cpm",
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="None",
     )
 
@@ -274,7 +274,7 @@ def journal_errors() -> timeseries.Panel:
         "A minute: the disk is full, or the file is damaged. Probing goes on; a restart will have forgotten.",
         [series(per_minute("mailprobe_journal_write_errors_total", AGENTS, "instance"), "{{instance}}")],
         "cpm",
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="None failed",
     )
 

@@ -21,6 +21,7 @@ from boards.panels import (
 )
 from boards.promql import (
     AGENTS,
+    COARSELY,
     JUDGED,
     NOT_DELIVERED,
     ROUTES,
@@ -195,13 +196,14 @@ def replies() -> table.Panel:
 
 def reasons() -> table.Panel:
     """What had no reply."""
+    times = counted("mailprobe_failures_total", ROUTES, "stage, reason", COARSELY) + " > 0"
     return columns(
         "Reasons",
         "What stopped attempts, and what kept accepted canaries from arriving, within the time range.",
         (
             Column("stage", "Stage"),
             Column("reason", "Reason"),
-            Column("Value #A", "Times", counted("mailprobe_failures_total", ROUTES, "stage, reason") + " > 0"),
+            Column("Value #A", "Times", times),
         ),
         size=(12, 8),
         sort="Times",
@@ -220,8 +222,8 @@ def late_by_route() -> table.Panel:
         (
             Column("route", "Route"),
             Column("Value #A", "Late", f"round(sum by (route) (increase({LATE}_count{{{ROUTES}}}[$__range]))) > 0"),
-            Column("Value #B", "Half within", quantile(0.5, LATE, ROUTES, DURING, by) + " > 0", seconds),
-            Column("Value #C", "95 % within", quantile(0.95, LATE, ROUTES, DURING, by) + " > 0", seconds),
+            Column("Value #B", "Half within", quantile(0.5, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
+            Column("Value #C", "95 % within", quantile(0.95, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
             Column("Value #D", "Lost", counted("mailprobe_lost_total", ROUTES, "route") + " > 0"),
         ),
         size=(12, 9),

@@ -29,6 +29,7 @@ from boards.panels import (
 )
 from boards.promql import (
     AGENTS,
+    COARSELY,
     NOT_DELIVERED,
     OUTCOME_COLOURS,
     ROUTES,
@@ -208,7 +209,7 @@ def outcomes() -> timeseries.Panel:
         "Verdicts a minute by outcome, without those delivered.",
         [series(per_minute("mailprobe_canaries_total", f"{ROUTES}, {NOT_DELIVERED}", "outcome"), "{{outcome}}")],
         "cpm",
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="All were delivered in time",
     )
     return colours_of(stacked(panel, bars=True), OUTCOME_COLOURS)
@@ -232,7 +233,7 @@ def codes() -> timeseries.Panel:
 
 def reasons() -> bargauge.Panel:
     """Where and why: also what got no reply."""
-    found = counted("mailprobe_failures_total", ROUTES, "stage, reason")
+    found = counted("mailprobe_failures_total", ROUTES, "stage, reason", COARSELY)
     return bars(
         "Failures by reason, the most frequent",
         "What stopped attempts, and what kept accepted canaries from arriving, within the time range, by reason and "
@@ -275,7 +276,7 @@ def late() -> timeseries.Panel:
         ],
         "cpm",
         size=(12, 9),
-        calcs=("max", "sum"),
+        calcs=("max", "mean"),
         no_value="Nothing arrived late",
     )
     return colours_of(stacked(panel, bars=True), {"lost": "red", "late, after overdue": "blue"})

@@ -30,6 +30,8 @@ MIN_STEP: Final = "1m"
 
 POINTS: Final = 120
 """Steps that a panel draws at most: three minutes each over six hours. More would be asked of 200 routes in vain."""
+COARSE_POINTS: Final = 16
+"""Samples of each series for a number about the whole time range (`promql.COARSELY`)."""
 STATE_POINTS: Final = 180
 """A state is a single number, and its change is to be seen to the minute where one can."""
 
@@ -144,6 +146,7 @@ def lines(
     panel = _dressed(timeseries.Panel(), title, description, unit, size).interval(MIN_STEP).max_data_points(POINTS)
     panel.draw_style(shapes.GraphDrawStyle.LINE).line_width(2).fill_opacity(8)
     panel.show_points(shapes.VisibilityMode.NEVER).min(0)
+    panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
     panel.legend(
         common.VizLegendOptions()
         .display_mode(shapes.LegendDisplayMode.TABLE)
@@ -222,6 +225,7 @@ def bars(
 ) -> bargauge.Panel:
     """Counts beside each other, as bars."""
     panel = _dressed(bargauge.Panel(), title, description, "short", size).with_target(query).no_value(no_value)
+    panel.interval(MIN_STEP).max_data_points(COARSE_POINTS)
     panel.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC).min(0)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     return panel.thresholds(thresholds([(None, "blue")]))
@@ -249,7 +253,7 @@ def columns(
     no_value: str = "",
 ) -> table.Panel:
     """A table of instant queries that share their labels, merged by these; what is not in `shown` is hidden."""
-    panel = _dressed(table.Panel(), title, description, unit, size)
+    panel = _dressed(table.Panel(), title, description, unit, size).interval(MIN_STEP).max_data_points(COARSE_POINTS)
     for column in shown:
         if column.query:
             panel.with_target(tabular(column.query, column.field.removeprefix("Value #")))

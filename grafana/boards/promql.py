@@ -49,6 +49,10 @@ JUDGED: Final = 'outcome!~"unobserved|skipped"'
 """Availability is said of canaries about which something is known."""
 
 
+COARSELY: Final = "$__range:$__interval"
+"""The time range by a few samples of each series, for what has thousands of them: begin, end, and any reset between."""
+
+
 def _window(text: str) -> str:
     """A window with its bracket; `1h] offset 2h` has it already."""
     return text if "]" in text else f"{text}]"

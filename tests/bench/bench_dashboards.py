@@ -45,7 +45,8 @@ def history(count: int, hours: int, days: int, end: float) -> Iterator[tuple[int
 def ask(prometheus: Prometheus, query: Query, hours: float, end: float) -> None:
     """As Grafana does, for a time range of so many hours."""
     step = max(60, math.ceil(hours * HOUR / query.points))
-    filled = query.filled(values(rate_interval=f"{max(4 * 60, step + 60)}s", seconds=int(hours * HOUR)))
+    chosen = {"route": routes(1)[0][0]} if query.board == "route" else {}
+    filled = query.filled(values(rate_interval=f"{max(4 * 60, step + 60)}s", seconds=int(hours * HOUR), **chosen))
     if query.instant:
         prometheus.query(filled, end)
     else:

@@ -65,18 +65,22 @@ def answers(prometheus: Prometheus, board: Any, picture: Picture, end: float) ->
     filled = values(rate_interval="4m", seconds=int(until - begin), **dict(picture.chosen))
     return {
         str(panel["id"]): [
-            _answer(prometheus, target, filled, begin, until, panel.get("maxDataPoints", 1000))
-            for target in panel["targets"]
+            _answer(prometheus, target, filled, begin, until, points(panel)) for target in panel["targets"]
         ]
         for panel in panels(board)
     }
 
 
-def _answer(prometheus: Prometheus, target: Any, filled: dict[str, str], begin: float, end: float, points: int) -> Any:
-    query = Query("", "", target["refId"], target["expr"], target["instant"]).filled(filled)
+def points(panel: Any) -> int:
+    """Steps at most."""
+    return int(panel.get("maxDataPoints", 1000))
+
+
+def _answer(prometheus: Prometheus, target: Any, filled: dict[str, str], begin: float, end: float, most: int) -> Any:
+    query = Query("", "", target["refId"], target["expr"], target["instant"], points=most).filled(filled)
     if target["instant"]:
         return prometheus.query(query, end)
-    moments = {"start": repr(begin), "end": repr(end), "step": str(max(60, math.ceil((end - begin) / points)))}
+    moments = {"start": repr(begin), "end": repr(end), "step": str(max(60, math.ceil((end - begin) / most)))}
     return prometheus.get("/api/v1/query_range", query=query, **moments)["data"]["result"]
 
 
@@ -89,11 +93,12 @@ def bundle(modules: Path, place: Path) -> str:
     return (place / "out.css").read_text()
 
 
-def drawn(browser: Browser, page_file: Path) -> bytes:
-    """The page as a picture, once it is drawn."""
+def drawn(browser: Browser, page_file: Path, now: float) -> bytes:
+    """The page as a picture, once it is drawn, as it looks at that moment."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 900})
     page.on("pageerror", lambda error: print(f"in the browser: {error}", flush=True))
     page.set_default_timeout(120_000)
+    page.clock.set_fixed_time(now * 1000)
     page.goto(page_file.as_uri())
     page.wait_for_function("window.drawn")
     if (said := page.evaluate("window.drawn")) != "whole":
@@ -153,7 +158,7 @@ def main() -> None:
             wanted = [picture for picture in PICTURES if picture.name.startswith(chosen.only)]
             for picture, html in pages(prometheus, wanted, end, css):
                 (place / "page.html").write_text(html)
-                image = small(drawn(browser, place / "page.html"))
+                image = small(drawn(browser, place / "page.html", end - picture.end * HOUR))
                 (chosen.out / picture.name).write_bytes(image)
                 print(f"{picture.name}: {len(image) // 1000} kB", flush=True)
         browser.close()

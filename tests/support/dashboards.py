@@ -37,7 +37,9 @@ class Query:
 
     def filled(self, values: Mapping[str, str]) -> str:
         """The query with these values in the place of its variables. Raises KeyError for one that has none."""
-        return _VARIABLE.sub(lambda found: values[found[1] or found[2]], self.expr)
+        step = {"__interval": f"{max(1, int(values['__range_s']) // self.points)}s"}
+        known = {**values, **step}
+        return _VARIABLE.sub(lambda found: known[found[1] or found[2]], self.expr)
 
 
 def load(name: str) -> Any:
@@ -81,5 +83,4 @@ def values(*, rate_interval: str, seconds: int, margin: str = "1h", **chosen: st
     """What Grafana puts in for a time range of so many seconds where nothing is chosen."""
     everything = dict.fromkeys(("job", "instance", "route", "mailbox"), ".+")
     built_in = {"__rate_interval": rate_interval, "__range": f"{seconds}s", "__range_s": str(seconds)}
-    built_in["__interval"] = f"{max(1, seconds // 1000)}s"
     return everything | built_in | {"objective": "0.999", "margin": margin} | chosen

@@ -77,9 +77,14 @@ async function tableFrames(panel: any): Promise<DataFrame[]> {
 
 async function framesOf(panel: any): Promise<DataFrame[]> {
   const data = panel.type === 'table' ? await tableFrames(panel) : seriesFrames(panel);
-  return applyFieldOverrides({
+  const frames = applyFieldOverrides({
     data, fieldConfig: panel.fieldConfig, replaceVariables: (text: string) => text, theme, fieldConfigRegistry: registryOf(panel), timeZone: 'utc',
   });
+  frames.forEach((frame) => frame.fields.forEach((field) => {
+    field.name = panel.type === 'table' ? field.config.displayName ?? field.name : field.name;
+    field.state = panel.type === 'table' ? { ...field.state, displayName: field.name } : field.state;
+  }));
+  return frames;
 }
 
 function Placed({ panel, frames }: { panel: any; frames: DataFrame[] }) {

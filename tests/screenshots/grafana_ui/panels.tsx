@@ -66,7 +66,7 @@ export function Lines({ panel, frames, width, height, range }: Props) {
 
 export function Rows({ panel, frames, width, height }: Props) {
   const { sortBy, cellHeight } = panel.options;
-  return <TableNG data={frames[0]} width={width} height={height} initialSortBy={sortBy} cellHeight={cellHeight} />;
+  return <TableNG data={frames[0]} width={width} height={height} sortBy={sortBy} cellHeight={cellHeight} />;
 }
 
 const hours = (range: any): number[] => {
