@@ -40,6 +40,7 @@ STAGE_COLOURS: Final = {
     "data": "#ff9830",
     "end_of_data": "#c4162a",
     "quit": "#8e8e8e",
+    "fetch": "#a0a0a0",
     "transit": "#1f60c4",
 }
 
@@ -107,9 +108,9 @@ def state_number(matchers: str) -> str:
 
 
 def mean(summary: str, matchers: str, by: str) -> str:
-    """The mean of a summary or histogram."""
+    """The mean of a summary or histogram; nothing, and not NaN, which a stack cannot bear, where there was nothing."""
 
     def total(part: str) -> str:
         return f"sum by ({by}) (rate({summary}_{part}{{{matchers}}}[$__rate_interval]))"
 
-    return f"{total('sum')} / {total('count')}"
+    return f"{total('sum')} / ({total('count')} > 0)"

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def bundle(modules: Path, place: Path) -> str:
     """Puts the code of a dashboard for a browser into `out.js`, and returns its style."""
     command = [modules / ".bin" / "esbuild", HERE / "grafana_ui" / "dashboard.tsx", "--bundle", "--jsx=automatic"]
     options = [f"--outfile={place / 'out.js'}", '--define:process.env.NODE_ENV="production"', "--log-level=error"]
+    # one copy of it, or the theme does not reach the components
+    options.append(f"--alias:@grafana/data={modules / '@grafana' / 'data'}")
     environment = os.environ | {"NODE_PATH": str(modules)}
     subprocess.run([*command, *options, *LOADERS], check=True, env=environment)
     return (place / "out.css").read_text()
@@ -98,7 +101,7 @@ def drawn(browser: Browser, page_file: Path, now: float) -> bytes:
     page = browser.new_page(viewport={"width": WIDTH, "height": 900})
     page.on("pageerror", lambda error: print(f"in the browser: {error}", flush=True))
     page.set_default_timeout(120_000)
-    page.clock.set_fixed_time(now * 1000)
+    page.clock.set_fixed_time(datetime.fromtimestamp(now, UTC))
     page.goto(page_file.as_uri())
     page.wait_for_function("window.drawn")
     if (said := page.evaluate("window.drawn")) != "whole":

@@ -41,13 +41,14 @@ function legend(target: any, labels: Record<string, string>): string {
 }
 
 function seriesFrames(panel: any): DataFrame[] {
+  const step = Math.max(60, Math.ceil((to - from) / (panel.maxDataPoints ?? 1000))) * 1000;
   return panel.targets.flatMap((target: any, index: number) =>
     answers[panel.id][index].map((each: any) => {
       const samples = each.values ?? [each.value];
       return createDataFrame({
         refId: target.refId,
         fields: [
-          { name: 'Time', type: FieldType.time, values: samples.map((sample: any) => sample[0] * 1000) },
+          { name: 'Time', type: FieldType.time, config: { interval: step }, values: samples.map((sample: any) => sample[0] * 1000) },
           { name: 'Value', type: FieldType.number, labels: each.metric, values: samples.map((sample: any) => Number(sample[1])),
             config: { displayNameFromDS: legend(target, each.metric) } },
         ],
