@@ -28,12 +28,12 @@ SOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 MIN_STEP: Final = "1m"
 """A canary a minute is the usual interval: a finer step would draw gaps."""
 
-POINTS: Final = 120
-"""Steps that a panel draws at most: three minutes each over six hours. More would be asked of 200 routes in vain."""
-COARSE_POINTS: Final = 16
+POINTS: Final = 90
+"""Steps that a panel draws at most: four minutes each over six hours. More would be asked of 200 routes in vain."""
+COARSE_POINTS: Final = 6
 """Samples of each series for a number about the whole time range (`promql.COARSELY`)."""
-STATE_POINTS: Final = 180
-"""A state is a single number, and its change is to be seen to the minute where one can."""
+STATE_POINTS: Final = 120
+"""A state is a single number, and its change is to be seen more finely."""
 
 Panel = TypeVar("Panel", bound="Common")
 Colourable = TypeVar("Colourable", timeseries.Panel, stat.Panel)

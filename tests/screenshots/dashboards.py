@@ -89,8 +89,6 @@ def bundle(modules: Path, place: Path) -> str:
     """Puts the code of a dashboard for a browser into `out.js`, and returns its style."""
     command = [modules / ".bin" / "esbuild", HERE / "grafana_ui" / "dashboard.tsx", "--bundle", "--jsx=automatic"]
     options = [f"--outfile={place / 'out.js'}", '--define:process.env.NODE_ENV="production"', "--log-level=error"]
-    # one copy of it, or the theme does not reach the components
-    options.append(f"--alias:@grafana/data={modules / '@grafana' / 'data'}")
     environment = os.environ | {"NODE_PATH": str(modules)}
     subprocess.run([*command, *options, *LOADERS], check=True, env=environment)
     return (place / "out.css").read_text()

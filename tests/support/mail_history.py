@@ -25,6 +25,7 @@ from mailprobe.events import (
     CanaryLost,
     CanarySighted,
     CertificateSeen,
+    ConfigReloaded,
     DuplicateSighted,
     LoopLagged,
     MailboxDown,
@@ -137,6 +138,7 @@ class Story:
             self._watch.publish(CertificateSeen(endpoint, TLS))
         for box in self._boxes:
             self._watch.publish(MailboxUp(box, now))
+        self._watch.publish(ConfigReloaded(now))
 
     def _live(self, until: float) -> None:
         clock = self._watch.clock
