@@ -30,7 +30,7 @@ MIN_STEP: Final = "1m"
 
 POINTS: Final = 90
 """Steps that a panel draws at most: four minutes each over six hours. More would be asked of 200 routes in vain."""
-COARSE_POINTS: Final = 6
+COARSE_POINTS: Final = 16
 """Samples of each series for a number about the whole time range (`promql.COARSELY`)."""
 STATE_POINTS: Final = 120
 """A state is a single number, and its change is to be seen more finely."""
@@ -168,8 +168,8 @@ def stacked(panel: timeseries.Panel, *, bars: bool = False) -> timeseries.Panel:
 
 
 def bridged(panel: timeseries.Panel) -> timeseries.Panel:
-    """The same with its gaps closed: a ratio has no value in a step without canaries."""
-    return panel.span_nulls(True)
+    """The same with its small gaps closed, up to 15 minutes: a ratio has no value in a step without canaries."""
+    return panel.span_nulls(900_000)
 
 
 def timeline(
