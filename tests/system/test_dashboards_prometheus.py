@@ -124,7 +124,7 @@ def empty_queries(prometheus: Prometheus, begun: float) -> list[str]:
     return [str(query) for query in ALL_QUERIES if due(query) and not numbers(results(prometheus, query, seconds, end))]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_every_panel_has_data(tmp_path: Path, run_prometheus: Callable[..., Prometheus]) -> None:
     async with troubled_agent(tmp_path) as agent:
         prometheus = await asyncio.to_thread(
@@ -135,7 +135,9 @@ async def test_every_panel_has_data(tmp_path: Path, run_prometheus: Callable[...
         )
         await asyncio.to_thread(prometheus.until, lambda: prometheus.query("mailprobe_build_info"), 30.0, "a scrape")
         begun = time.time()
-        await asyncio.to_thread(prometheus.until, lambda: everything_happened(prometheus), 90.0, "all sorts of trouble")
+        await asyncio.to_thread(
+            prometheus.until, lambda: everything_happened(prometheus), 200.0, "all sorts of trouble"
+        )
         assert await asyncio.to_thread(empty_queries, prometheus, begun) == []
         await asyncio.to_thread(check_exemplars, prometheus, agent)
 
