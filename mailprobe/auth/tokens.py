@@ -245,11 +245,6 @@ class Tokens:
         """As `TokenSource.token`."""
         return await self.source(oauth2).token()
 
-    async def ready(self, login: Login | None) -> None:
-        """Returns when what this login needs is at hand, or cannot be had now."""
-        if login and login.oauth2:
-            await self.source(login.oauth2).ready()
-
     def keep(self, users: Iterable[tuple[OAuth2, str]]) -> Mapping[OAuth2, TokenSource]:
         """Keeps the sources that these users need, makes those that are new, and forgets all others.
 

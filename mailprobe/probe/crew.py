@@ -190,7 +190,7 @@ class Crew:
             self._clock,
             self._publish,
             submit=partial(submit, clock=self._clock, resolver=resolver, token_of=self._tokens.token_of),
-            ready=partial(self._tokens.ready, sender.login),
+            ready=self._tokens.source(sender.login.oauth2).ready if sender.login and sender.login.oauth2 else None,
             settle=self._settle,
             departed=self._departed,
             attempts=self._attempts,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.one_shot import by_url, environment, probe
 from support.servers import HOST, TLS_NAME
 from support.servers_client import oauth_token
 from support.servers_dovecot import Account, Dovecot
@@ -156,3 +157,16 @@ async def test_a_new_token_in_the_file_is_used(
     login_with(account, a_token(dovecot, account, "good"), tmp_path)
     session = await opened(dovecot, login)
     session.abort()
+
+
+def test_one_canary_with_tokens_by_url(mail_lab: MailLab, tmp_path: Path) -> None:
+    account = mail_lab.new_account()
+    good, old = tmp_path / "good", tmp_path / "old"
+    good.write_text(a_token(mail_lab.dovecot, account, "good"))
+    old.write_text(a_token(mail_lab.dovecot, account, "expired"))
+    urls = [*by_url(mail_lab, account), "--transcript"]
+    ran = probe(*urls, f"--smtp-token-file={good}", f"--imap-token-file={good}", env=environment())
+    assert ran.status == 0, ran.stderr
+    assert good.read_text()[-30:] not in ran.stdout + ran.stderr
+    ran = probe(*urls, f"--smtp-token-file={old}", f"--imap-token-file={good}", env=environment())
+    assert (ran.status, ran.result["reason"]) == (2, "token_expired")

@@ -16,7 +16,7 @@ from mailprobe.auth.passwords import Secret
 from mailprobe.auth.tokens import Fetched, Token, Tokens, TokenSource
 from mailprobe.errors import NoCredential, Reason
 from mailprobe.events import Event, TokenRequested
-from mailprobe.plan import Login, OAuth2
+from mailprobe.plan import OAuth2
 
 pytestmark = both_loops
 
@@ -227,7 +227,7 @@ async def test_what_is_told_of_a_request(world: World) -> None:
     await world.tokens.source(APP, "sender/a").ready()
     world.provider.failure = NoCredential(Reason.AUTH_UNAVAILABLE, "down")
     await world.clock.advance(3600)
-    await world.tokens.ready(Login("canary", oauth2=APP))
+    await world.tokens.source(APP).ready()
     good, bad = world.events
     assert isinstance(good, TokenRequested)
     assert isinstance(bad, TokenRequested)
