@@ -15,11 +15,6 @@ from test_observe_metrics import CONTRACT
 
 MOST_QUERIES = 30
 """Of the overview, which is always open somewhere."""
-LATER = {
-    "mailprobe_vendor_incident_open": {"feed"},
-    "mailprobe_vendor_acknowledgement_lag_seconds": {"feed"},
-}
-"""Metrics of vendors' status feeds, which the agent is yet to read; their panels say that there is none."""
 TARGET_LABELS = {"job", "instance"}
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
 FILLED = values(rate_interval="5m", seconds=21600)
@@ -62,7 +57,7 @@ def test_the_overview_asks_little() -> None:
 
 @pytest.mark.parametrize("query", ALL_QUERIES, ids=str)
 def test_every_metric_and_label_exists(query: Query) -> None:
-    known = metrics() | LATER | of_process()
+    known = metrics() | of_process()
     for name, matchers in SELECTOR.findall(query.expr):
         assert name in known, name
         used = set(re.findall(r"(\w+)\s*[!=]~?\s*\"", matchers))
@@ -73,16 +68,12 @@ def test_every_metric_and_label_exists(query: Query) -> None:
 def test_every_grouping_label_exists(query: Query) -> None:
     """`by (roote)` is no error in PromQL, just one number for all."""
     names = [name for name, _ in SELECTOR.findall(query.expr)]
-    known = metrics() | LATER
+    known = metrics()
     labels = {label for name in names for label in known.get(name, ())} | TARGET_LABELS
     if "label_replace" in query.expr:
         labels |= {"endpoint"}
     for found in re.findall(r"\b(?:by|on) \(([^)]*)\)", query.expr):
         assert {label.strip() for label in found.split(",")} <= labels, found
-
-
-def test_a_metric_that_came_is_not_called_later() -> None:
-    assert not LATER.keys() & metrics().keys()
 
 
 def test_every_legend_has_the_label_it_names() -> None:
