@@ -24,9 +24,9 @@ from mailprobe.web.pages import status_page, status_parts
 READY = StageReply(Stage.STARTTLS, Reply.of(220, "2.0.0 Ready to start TLS"))
 
 
-def status(watch: Watch, **choice: Any) -> str:
+def status(watch: Watch, feeds: tuple[FeedSeen, ...] = (), **choice: Any) -> str:
     found = tuple(rows(watch.states, watch.history, watch.clock.now()))
-    shown = overview(found, watch.states, watch.history, Choice(**choice))
+    shown = overview(found, watch.states, watch.history, Choice(**choice), feeds=feeds)
     return status_page(shown, tuple(status_parts(watch.clock, shown, "1.2.3")))
 
 
@@ -353,25 +353,19 @@ def test_all_text_can_be_read_in_light_and_dark(scheme: int, name: str) -> None:
 # ---- vendors
 
 
-def with_feeds(watch: Watch, *feeds: FeedSeen) -> str:
-    shown = overview(watch.states, watch.history, watch.clock.now(), feeds=feeds)
-    return status_page(watch.clock, shown, "1.2.3")
-
-
 def test_without_feeds_there_is_nothing_of_vendors() -> None:
     assert "Vendors" not in status(Watch())
 
 
 def test_what_vendors_say_is_escaped_and_an_unreachable_one_is_not_green() -> None:
-    watch = Watch()
     told = VendorIncident("1", "Mail is <b>late</b>", VendorState.OUTAGE)
-    page = with_feeds(
-        watch,
+    feeds = (
         FeedSeen("first", VendorState.OUTAGE, 990.0, 990.0, "", (told, replace(told, title="old", resolved=1.0))),
         FeedSeen("second", VendorState.UNREACHABLE, 990.0, None, "connection_refused"),
         FeedSeen("third"),
     )
-    assert "<h2>Vendors</h2>" in page
+    page = status(Watch(), feeds)
+    assert ">Vendors</h2>" in page
     assert "Mail is &lt;b&gt;late&lt;/b&gt;" in page
     assert ">old" not in page
     assert '<span class="failing">outage</span>' in page
