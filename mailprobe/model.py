@@ -359,13 +359,15 @@ class RestoredAttempt:
 class RestoredCanary:
     """A canary of an earlier process of which something is still to be said.
 
-    `sightings` are (folder, uidvalidity, uid) in its mailbox; `outcome` None: not judged yet.
+    `sightings` are (folder, uidvalidity, uid) in its mailbox; `outcome` None: not judged yet. `late`: the first of
+    them, where a look that began at or after the deadline had not shown it.
     """
 
     canary: Canary
     attempts: tuple[RestoredAttempt, ...] = ()
     sightings: tuple[tuple[str, int, int], ...] = ()
     outcome: Outcome | None = None
+    late: Sighting | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from mailprobe.model import (
     RestoredAttempt,
     RestoredCanary,
     RouteState,
+    Sighting,
     Symptom,
 )
 from mailprobe.observe.journal_rows import Watermark
@@ -47,6 +48,9 @@ _INCIDENTS: Final = (
     f"{ALL_INCIDENTS} WHERE closed = 0 OR id IN (SELECT id FROM incident ORDER BY began DESC LIMIT ?) "  # noqa: S608
     "ORDER BY began"
 )
+_LATE_SIGHTING: Final = """
+    SELECT folder, junk, uidvalidity, uid, noticed, previous_look, continuous, internaldate
+    FROM (SELECT * FROM sighting WHERE canary = ? ORDER BY noticed LIMIT 1) WHERE previous_look >= ?"""
 _INCIDENTS_KEPT: Final = 200
 _ACKNOWLEDGED: Final = """
     SELECT incident, feed, vendor_incident, title, posted, noticed, lag_seconds FROM acknowledgement
@@ -201,6 +205,7 @@ def _restored(
         (key,),
     )
     sightings = database.execute("SELECT folder, uidvalidity, uid FROM sighting WHERE canary = ?", (key,))
+    late = None if outcome else database.execute(_LATE_SIGHTING, (key, deadline)).fetchone()
     return RestoredCanary(
         canary,
         tuple(
@@ -218,7 +223,25 @@ def _restored(
         ),
         tuple(sightings),
         None if outcome is None else Outcome(outcome),
+        _late(canary, clock, *late) if late else None,
     )
+
+
+def _late(
+    canary: Canary,
+    clock: Clock,
+    folder: str,
+    junk: int,
+    uidvalidity: int,
+    uid: int,
+    noticed: float,
+    previous_look: float,
+    continuous: int,
+    internaldate: float | None,
+) -> Sighting:
+    place = (canary.id, canary.mailbox, folder, bool(junk), uidvalidity, uid)
+    times = (instant_of(clock, noticed), instant_of(clock, previous_look))
+    return Sighting(*place, *times, bool(continuous), internaldate)
 
 
 def read_recent(path: Path, route: str, limit: int) -> tuple[RecordedCanary, ...]:

@@ -212,7 +212,7 @@ class Entry:
         """The entry of a canary without a verdict, as an earlier process left it."""
         entry = cls(earlier.canary)
         entry.restored = True
-        entry.seen = earlier.sightings[-KEYS_LIMIT:]
+        entry.seen, entry.sighting = earlier.sightings[-KEYS_LIMIT:], earlier.late
         if earlier.attempts:
             last = earlier.attempts[-1]
             entry.attempts, entry.begun, entry.refusal = last.number, earlier.attempts[0].begun, Refusal.of(last)

@@ -20,6 +20,7 @@ from mailprobe.app import Agent
 from mailprobe.cli.demo import DOMAIN, MAILBOXES, SENDERS, settings
 from mailprobe.clock import Clock
 from mailprobe.config.load import load
+from mailprobe.config.types import HostPort
 from mailprobe.lab.behaviour import Answer, Context, Moment, Say
 from mailprobe.lab.lively import Lively
 from mailprobe.lab.servers import lab
@@ -95,7 +96,7 @@ class Stage:
         users = {f"{name}@{DOMAIN}": secrets.token_urlsafe(12) for name in (*SENDERS, *MAILBOXES)}
         wall = {"wall": self._clock.wall} if self._clock else {}
         async with lab(users, behaviour=self.behaviour, directory=self._directory, **wall) as servers:
-            configuration: dict[str, Any] = settings(servers, 0)
+            configuration: dict[str, Any] = settings(servers, HostPort("127.0.0.1", 0))
             configuration["defaults"] |= self._defaults
             for address, password in users.items():
                 (self._directory / f"{address.partition('@')[0]}.password").write_text(password)

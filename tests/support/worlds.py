@@ -446,7 +446,7 @@ def journalled(events: list[Event]) -> list[RestoredCanary]:
 
 
 def _with(known: RestoredCanary, event: Event) -> RestoredCanary:
-    attempts, sightings, outcome = known.attempts, known.sightings, known.outcome
+    attempts, sightings, outcome, late = known.attempts, known.sightings, known.outcome, known.late
     match event:
         case AttemptBegun(_, number, at):
             attempts = (*attempts, RestoredAttempt(number, at))
@@ -461,10 +461,12 @@ def _with(known: RestoredCanary, event: Event) -> RestoredCanary:
                 ),
             )
         case CanarySighted(_, seen) | DuplicateSighted(_, seen):
+            if not sightings and seen.previous_look is not None and seen.previous_look >= known.canary.deadline:
+                late = seen
             sightings = (*sightings, (seen.folder, seen.uidvalidity, seen.uid))
         case Judged(verdict):
             outcome = verdict.outcome
-    return RestoredCanary(known.canary, attempts, sightings, outcome)
+    return RestoredCanary(known.canary, attempts, sightings, outcome, late)
 
 
 def canary_of(event: Event) -> Canary:

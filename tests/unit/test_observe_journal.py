@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,26 @@ async def test_an_open_canary_comes_back_with_its_attempts_and_sightings(desk: D
     assert restored.sightings == (("INBOX", 1, 7),)
     assert restored.outcome is None
     assert desk.problems == []
+
+
+@pytest.mark.parametrize("look", [-1.0, 0.0, 1.0])
+async def test_what_was_seen_too_late_comes_back_as_that(desk: Desk, look: float) -> None:
+    canary = a_canary(desk.clock)
+    first = replace(sighting_of(canary, 7, canary.deadline + 5), previous_look=canary.deadline + look)
+    async with desk.journal() as journal:
+        await journal.restore()
+        journal(CanaryOpened(canary))
+        journal(AttemptBegun(canary, 1, canary.opened))
+        journal(CanarySighted(canary, first))
+        journal(DuplicateSighted(canary, sighting_of(canary, 8, canary.deadline + 6)))
+        await journal.settle()
+    async with desk.journal() as journal:
+        (restored,) = (await journal.restore()).canaries
+    late = restored.late
+    assert (late is not None) == (look >= 0)
+    if late:
+        assert (late.folder, late.uid, late.junk) == (first.folder, 7, first.junk)
+        assert late.noticed - restored.canary.deadline == near(5)
 
 
 async def test_what_is_finished_does_not_come_back(desk: Desk) -> None:

@@ -54,15 +54,21 @@ class Life:
             self.good += action in ".fbSgrj"
         elif action == "open":
             self.open.append(route.opened())
-        elif action in ("down", "out"):
+        elif action in ("down", "out", "up"):
+            route.now += 3.0  # a verdict of these lives is told two seconds ahead, and time does not run backwards
+            self.watch(action)
+        elif self.open:
+            self.happen(action, self.open[-1])
+
+    def watch(self, action: str) -> None:
+        route = self.route
+        if action in ("down", "out"):
             failing = (Stage.AUTH, Reason.AUTH_REJECTED) if action == "out" else (Stage.FETCH, Reason.CONNECTION_LOST)
             route.fail(*failing)
             self.down_since = route.now if self.down_since is None else self.down_since
-        elif action == "up":
+        else:
             route.states(MailboxUp("contoso", route.now))
             self.down_since = None
-        elif self.open:
-            self.happen(action, self.open[-1])
 
     def happen(self, action: str, canary: Canary) -> None:
         route = self.route

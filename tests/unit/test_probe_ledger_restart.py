@@ -96,6 +96,18 @@ def test_seen_without_a_verdict_is_delivered_and_known() -> None:
     assert ledger.expecting("box") == 0
 
 
+def test_seen_too_late_without_a_verdict_is_overdue_and_a_late_arrival() -> None:
+    """A look that began after the deadline had not shown it; the process that saw it then did not live to judge it."""
+    accepted = RestoredAttempt(1, 101.0, AttemptOutcome.ACCEPTED, 102.0)
+    late = seen(500.0)
+    earlier = RestoredCanary(CANARY, (accepted,), (("INBOX", 7, 1),), late=replace(late, previous_look=CANARY.deadline))
+    ledger = Ledger(GRACE)
+    events = ledger.restore([earlier], 510.0)
+    assert verdict_in(events).outcome is Outcome.OVERDUE
+    assert (late_in(events).after, late_in(events).upper_bound) == (Outcome.OVERDUE, True)
+    assert ledger.sighted(late, 520.0) == (), "it is the same message"
+
+
 def test_judged_canaries_go_on_where_they_were() -> None:
     accepted = RestoredAttempt(1, 101.0, AttemptOutcome.ACCEPTED, 102.0)
     ledger, events = restored(accepted, outcome=Outcome.OVERDUE)

@@ -131,16 +131,19 @@ async def test_the_journal_of_a_version_is_taken_over(version: str, tmp_path: Pa
         assert database.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
 
 
-async def test_a_journal_of_before_there_were_incidents(tmp_path: Path) -> None:
-    """Format 1: as 0.1.0's, without that table."""
+@pytest.mark.parametrize(("format_", "lacks"), [(1, ("incident", "acknowledgement")), (2, ("acknowledgement",))])
+async def test_a_journal_of_before_there_was_a_table(format_: int, lacks: tuple[str, ...], tmp_path: Path) -> None:
+    """As 0.1.0's, without these tables."""
     path = tmp_path / "journal.db"
     shutil.copy(UPGRADES / "0.1.0" / "journal.db", path)
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("DROP TABLE incident")
-        database.execute("PRAGMA user_version = 1")
+        for table in lacks:
+            database.execute(f"DROP TABLE {table}")
+        database.execute(f"PRAGMA user_version = {format_}")
     found = await restored(path)
     judge(found)
-    assert found.incidents == ()
+    assert bool(found.incidents) == ("incident" not in lacks)
+    assert found.acknowledgements == ()
 
 
 async def test_what_this_version_writes_is_kept_for_the_next_ones(tmp_path: Path) -> None:
