@@ -35,9 +35,10 @@ def fetched(
     """The token, its life in seconds if it is said, and a new refresh token if there is one. Raises NoCredential."""
     where = f"token endpoint {host}: HTTP {status}"
     said = _object(body)
-    if status == 429 or (said and said.get("error") in _TOO_MANY):
+    code = _code(said)
+    if status == 429 or code in _TOO_MANY:
         raise NoCredential(Reason.THROTTLED, f"{where}: too many requests", _retry_after(headers))
-    if status >= 500 or (said and said.get("error") in _TRY_LATER):
+    if status >= 500 or code in _TRY_LATER:
         raise NoCredential(Reason.AUTH_UNAVAILABLE, f"{where}{_error(said, asked)}", _retry_after(headers))
     if said is None:
         kind = plain_text(headers.get("content-type", "no type").partition(";")[0], 60)
@@ -54,7 +55,7 @@ def fetched(
 
 def _refusal(where: str, said: Mapping[str, Any], asked: Asked, grant: Grant, clock_is_off: float) -> NoCredential:
     codes = _codes(said)
-    means = of_token_refusal(codes, str(said.get("error", "")), grant)
+    means = of_token_refusal(codes, _code(said), grant)
     if abs(clock_is_off) > _OFF:
         means += f"; this machine's clock is {abs(clock_is_off):.0f} s {'behind' if clock_is_off > 0 else 'ahead'}"
     reason = Reason.TOKEN_EXPIRED if _EXPIRED & set(codes) else Reason.AUTH_REJECTED
@@ -67,12 +68,18 @@ def _error(said: Mapping[str, Any] | None, asked: Asked, *, described: bool = Tr
     if said is None:
         return ""
     scrub = Scrubber(form for secret in asked.secrets for form in token_giveaways(secret.reveal()))
-    words = [plain_text(scrub(str(said.get("error", "no error named"))), 60)]
+    words = [plain_text(scrub(_code(said) or "no error named"), 60)]
     words += [f"AADSTS{code}" for code in _codes(said)]
     text = " " + " ".join(words)
     if described and isinstance(said.get("error_description"), str):
         text += ": " + plain_text(scrub(said["error_description"].partition("\n")[0]), 160)
     return text
+
+
+def _code(said: Mapping[str, Any] | None) -> str:
+    """The error's name, empty where there is none; what stands in front of an endpoint writes other things there."""
+    code = said.get("error") if said else None
+    return code if isinstance(code, str) else ""
 
 
 def _codes(said: Mapping[str, Any]) -> tuple[int, ...]:

@@ -12,7 +12,9 @@ so that a wrong wall clock changes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,8 +27,10 @@ from mailprobe.auth.passwords import Secret, shared_secret
 from mailprobe.backoff import Backoff
 from mailprobe.clock import Clock
 from mailprobe.errors import NoCredential, Reason
-from mailprobe.events import Publish, TokenRequested
+from mailprobe.events import Publish, TaskFailed, TokenRequested
 from mailprobe.plan import Login, OAuth2, SecretReference
+
+LOG: Final = logging.getLogger(__name__)
 
 MARGIN: Final = 300.0
 """Seconds before its end at which a token is renewed, and up to half as many more; a fifth of its life if less."""
@@ -199,6 +203,10 @@ class RenewedToken(TokenSource):
         except NoCredential as failure:
             self._failed(failure, begun)
             raise
+        except Exception as error:
+            failure = self._bug(error)
+            self._failed(failure, begun)
+            raise failure from None
         life = min(max(fetched.life or ASSUMED_LIFE, 1.0), LONGEST_LIFE)
         ends = begun + life
         self._token = Token(fetched.text.reveal(), lambda: self._clock.now() >= ends, self._refused)
@@ -208,6 +216,13 @@ class RenewedToken(TokenSource):
         # spread, so that the tokens of many mailboxes that were fetched together are not renewed together
         self._due = ends - min(MARGIN, life / 5) * random.uniform(1.0, 1.5)  # noqa: S311 - spreads load
         self._publish(TokenRequested(self.label, self._clock.now(), self._clock.now() - begun, ends))
+
+    def _bug(self, error: Exception) -> NoCredential:
+        """What is no fact about the world: reported, and logged without its text, which could quote a secret."""
+        kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+        LOG.error("no token for %s, a bug or a limit of mailprobe's: %s\n%s", self.label, kind, where)
+        self._publish(TaskFailed("token", error))
+        return NoCredential(Reason.AUTH_UNAVAILABLE, f"a bug or a limit of mailprobe's: {kind}; see the log")
 
     def _failed(self, failure: NoCredential, begun: float) -> None:
         now = self._clock.now()

@@ -137,8 +137,13 @@ class Submitter:
         What it needs to log in is fetched before that: no canary's delay has a part of it.
         Skips the canary, with its reason, where the sender's own limits leave no room in time.
         """
-        if self._ready:
-            await self._ready()
+        try:
+            if self._ready:
+                await self._ready()
+        except Exception:
+            # a bug of ours is the supervisor's, but the slot is accounted for
+            self._judge.skip(canary, Reason.AGENT_FAILED)
+            raise
         try:
             async with self.limits.permit(until):
                 if self._attempts.closed:

@@ -38,6 +38,7 @@ class Desk(Bench):
         sender: Sender = SENDER,
         settle: Callable[[], Awaitable[None]] = settled,
         seconds: float = 1.0,
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__()
         self.service = Service(self.clock, *plan, seconds=seconds)
@@ -53,6 +54,7 @@ class Desk(Bench):
             settle=settle,
             departed=lambda canary, at: self.departed.append((canary.id, at)),
             attempts=self.attempts,
+            ready=ready,
             ended=lambda *told: self.ended.append(told),
         )
 
@@ -80,6 +82,20 @@ async def test_accepted_is_one_attempt_and_departs() -> None:
     assert desk.service.begun == [(1, 1000.0)]
     assert desk.departed == [(canary.id, 1001.0)]
     assert [type(event) for event in desk.events] == [CanaryOpened, AttemptBegun, DotSent, AttemptEnded]
+
+
+async def test_a_canary_that_cannot_be_made_ready_is_skipped() -> None:
+    async def broken() -> None:
+        raise TypeError
+
+    desk = Desk(ready=broken)
+    _, task = desk.send()
+    await desk.clock.advance(5)
+    with pytest.raises(TypeError):
+        await task
+    (verdict,) = desk.verdicts
+    assert (verdict.outcome, verdict.reason) == (Outcome.SKIPPED, Reason.AGENT_FAILED)
+    assert desk.service.begun == []
 
 
 async def test_certificates_are_for_the_policies_alone() -> None:

@@ -105,6 +105,18 @@ async def test_a_recorded_answer(name: str, oauth2: OAuth2) -> None:
     assert SECRET[:12] not in str(failure)
 
 
+@pytest.mark.parametrize("status", [200, 400, 429, 503])
+@pytest.mark.parametrize("error", [{"code": 503}, ["slow_down"], 5, None, True, ""])
+async def test_an_error_that_is_no_name(error: object, status: int, oauth2: OAuth2) -> None:
+    said = json.dumps({"error": error, "error_description": 7, "error_codes": {}})
+    async with TokenServer(certificates().good, Shape(said, status=status)) as server:
+        with pytest.raises(NoCredential) as caught:
+            await asking(oauth2, server)()
+    means = {429: Reason.THROTTLED, 503: Reason.AUTH_UNAVAILABLE}
+    assert caught.value.reason is means.get(status, Reason.AUTH_REJECTED)
+    assert "slow_down" not in caught.value.detail
+
+
 def test_every_shape_says_where_it_is_from() -> None:
     assert len(NAMES) >= 20
     assert all(len(shape(name).origin) > 5 for name in NAMES)

@@ -15,7 +15,7 @@ from mailprobe.auth import tokens as module
 from mailprobe.auth.passwords import Secret
 from mailprobe.auth.tokens import Fetched, Token, Tokens, TokenSource
 from mailprobe.errors import NoCredential, Reason
-from mailprobe.events import Event, TokenRequested
+from mailprobe.events import Event, TaskFailed, TokenRequested
 from mailprobe.plan import OAuth2
 
 pytestmark = both_loops
@@ -185,6 +185,30 @@ async def test_back_off(world: World, reason: Reason, retry_after: float, least:
     world.run()
     await world.clock.advance(3600)
     assert least <= world.provider.asked <= most
+
+
+async def test_a_bug_is_a_failure_as_any_other(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Provider):
+        quoted = "1234567.5"
+
+        async def __call__(self) -> Fetched:
+            self.asked += 1
+            raise TypeError(self.quoted)
+
+    world.provider = Broken()
+    source = world.run()
+    await world.clock.advance(3600)
+    assert 3600 / module.LONGEST_PAUSE <= world.provider.asked <= 3600 / module.LONGEST_PAUSE * 2 + 8
+    asked = world.provider.asked
+    await source.ready()
+    with pytest.raises(NoCredential, match="mailprobe's: TypeError") as caught:
+        await source.token()
+    assert world.provider.asked == asked
+    assert caught.value.reason is Reason.AUTH_UNAVAILABLE
+    failures = [event.failure for event in world.events if isinstance(event, TokenRequested)]
+    assert len(failures) == len([event for event in world.events if isinstance(event, TaskFailed)]) == asked
+    assert "in __call__" in caplog.text
+    assert "1234567.5" not in f"{caplog.text} {failures}"
 
 
 async def test_a_reload_asks_at_once_if_asking_failed_and_keeps_what_is_good(world: World) -> None:
