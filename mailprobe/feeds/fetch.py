@@ -115,11 +115,12 @@ def _checked(url: str, trust: Trust) -> SplitResult:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - raises for one that is none
     except ValueError:
-        raise FeedError(f"not an address: {plain_text(url, 80)}") from None
+        raise FeedError("led to what is no address") from None
+    shown = plain_text(f"{parts.scheme}://{parts.hostname or ''}", 80)  # not what else a server may have put there
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise FeedError(f"led to what is no web address: {plain_text(url, 80)}")
+        raise FeedError(f"led to what is no web address: {shown}")
     if parts.scheme != "https" and not trust.plaintext:
-        raise FeedError(f"led to an address without TLS: {plain_text(url, 80)}")
+        raise FeedError(f"led to an address without TLS: {shown}")
     return parts
 
 
@@ -129,7 +130,7 @@ def _target(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        raise FeedError(f"a redirect to what is no address: {plain_text(location, 80)}") from None
+        raise FeedError("a redirect to what is no address") from None
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from mailprobe.auth.tokens import TokenOf, no_tokens
+from mailprobe.auth.tokens import Token, TokenOf, no_tokens
 from mailprobe.backoff import Backoff
 from mailprobe.clock import Clock
 from mailprobe.errors import ProbeFailure
@@ -54,6 +54,7 @@ class Poller:
         self._publish = publish
         self._resolver = resolver
         self._token_of = token_of
+        self._token: Token | None = None
         self._trust = Trust(feed.ca_file, feed.plaintext)
         self._documents = [_Document(url) for url in documents_of(feed)]
         first, longest = min(FIRST_PAUSE, feed.interval), max(LONGEST_PAUSE, feed.interval)
@@ -70,7 +71,7 @@ class Poller:
         try:
             status = await self._look()
         except (FeedError, ProbeFailure) as error:
-            status = VendorStatus(VendorState.UNREACHABLE, detail=str(error))
+            status = VendorStatus(VendorState.UNREACHABLE, detail=self._cleaned(str(error)))
             asked: float = getattr(error, "retry_after", 0.0)
             pause = max(self._backoff.pause(), asked)
         else:
@@ -93,19 +94,29 @@ class Poller:
         answer = await self._ask(document)
         if answer.body is not None:
             # what was known is not forgotten before something is to be put in its place
-            report = await asyncio.to_thread(PARSERS[self._feed.kind], answer.body, self._feed.services)
+            report = await asyncio.to_thread(self._parsed, answer.body)
             document.report, document.validators = report, answer.validators
         elif document.report is None:
             raise FeedError("not changed, it says, since a time at which nobody asked")
         assert document.report is not None
         return document.report
 
+    def _parsed(self, body: bytes) -> VendorReport:
+        """What a document says, for a thread: it may be large."""
+        report, clean = PARSERS[self._feed.kind](body, self._feed.services), self._cleaned
+        incidents = (replace(each, id=clean(each.id), title=clean(each.title)) for each in report.incidents)
+        return replace(report, incidents=tuple(incidents), detail=clean(report.detail))
+
+    def _cleaned(self, text: str) -> str:
+        """What a server says, unless it repeats the token that it was given."""
+        return self._token.scrub(text) if self._token else text
+
     async def _ask(self, document: _Document) -> Answer:
         feed = self._feed
         ask = partial(fetch, document.url, trust=self._trust, resolver=self._resolver, timeout=feed.timeout)
         if feed.oauth2 is None:
             return await ask(document.validators)
-        token = await self._token_of(feed.oauth2)
+        token = self._token = await self._token_of(feed.oauth2)
         try:
             return await ask({**document.validators, "Authorization": f"Bearer {token.reveal()}"})
         except FeedError as error:

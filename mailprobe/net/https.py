@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from mailprobe.errors import Stage, plain_text
+from mailprobe.errors import Stage
 from mailprobe.net.failure import failure_of
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ _FAREWELL: Final = 1.0
 
 
 class HttpError(Exception):
-    """An answer that is no HTTP; its text says why."""
+    """An answer that is no HTTP; its text says why, with nothing of it: it may repeat what was sent."""
 
 
 async def get(
@@ -47,7 +47,7 @@ async def get(
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # behind it: a certificate, a refusal, an end
         cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-        raise failure_of(cause, Stage.TLS) or HttpError(plain_text(str(error) or type(error).__name__)) from error
+        raise failure_of(cause, Stage.TLS) or HttpError(type(error).__name__) from error
     finally:
         sockets.end()
         await asyncio.sleep(0)

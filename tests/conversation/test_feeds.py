@@ -169,11 +169,11 @@ async def test_endless_redirects_end(server: FeedServer, place: Place) -> None:
 @pytest.mark.parametrize(
     ("location", "said"),
     [
-        ("http://127.0.0.1/feed", "led to an address without TLS: http://127.0.0.1/feed"),
-        ("file:///etc/passwd", "led to what is no web address: file:///etc/passwd"),
-        ("https://:443/", "led to what is no web address: https://:443/"),
-        ("https://[", "a redirect to what is no address: https://["),
-        ("https://a:b/", "not an address: https://a:b/"),
+        ("http://a:b@127.0.0.1/feed?c=d", "led to an address without TLS: http://127.0.0.1"),
+        ("file:///etc/passwd", "led to what is no web address: file://"),
+        ("https://:443/", "led to what is no web address: https://"),
+        ("https://[", "a redirect to what is no address"),
+        ("https://a:b/", "led to what is no address"),
         ("", "a redirect to nowhere"),
     ],
 )
@@ -186,7 +186,7 @@ async def test_http_is_read_only_where_it_was_said(place: Place) -> None:
     with FeedServer() as server:
         server.answers["/feed"] = EMPTY
         feed = feed_at(server, place)
-        assert (await Reader(feed).look()).detail == f"led to an address without TLS: {server.url}/feed"
+        assert (await Reader(feed).look()).detail == "led to an address without TLS: http://127.0.0.1"
         assert server.asked == []
         assert (await Reader(replace(feed, plaintext=True)).look()).state is OK
 
@@ -214,6 +214,43 @@ async def test_a_token_goes_to_its_server_and_to_nobody_else(
     assert (await reader.look()).detail == "HTTP status 401"
     assert len(refused) == 1
     assert TOKEN not in repr(reader.seen) + caplog.text
+
+
+LONG = "eyJ0eXAiOiJKV1Qi.hunter2-hunter2.c2lnbmF0dXJlLW9mLWl0"
+ISSUE = FeedSample("graph-open-backdated").content
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        Say(ISSUE.replace(b"Some messages", LONG.encode())),
+        Say(ISSUE.replace(b"EX1221200", LONG.encode())),
+        Say(b'{"error": {"code": "Authorization", "message": "Bearer %s"}}' % LONG.encode()),
+        Say(b'{"error": "%s"}' % LONG.encode().hex().encode()),
+        Say(b"", headers={f"Authorization {LONG}": "x"}),
+        Say(b"", headers={"Content-Length": LONG}, length=False),
+        Say(b"", headers={"Transfer-Encoding": LONG}, length=False),
+        Say(b"", 302, {"Location": f"http://{LONG}/"}),
+        Say(b"", 302, {"Location": f"https://{LONG}.invalid/?{LONG}"}),
+        Say(b"", 302, {"Location": f"{LONG[-12:]}:{LONG}"}),
+        Say(b"", 302, {"Location": f"https://[{LONG}"}),
+    ],
+)
+async def test_a_server_that_repeats_the_token_is_not_quoted(
+    server: FeedServer, place: Place, caplog: pytest.LogCaptureFixture, say: Say
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def token_of(oauth2: OAuth2) -> Token:
+        return Token(LONG, lambda: False)
+
+    server.answers["/feed"] = say
+    feed = replace(feed_at(server, place, FeedKind.MICROSOFT_GRAPH), oauth2=WHO, timeout=5.0)
+    status = await Reader(feed, token_of).look()
+    assert status.detail or len(status.incidents) == 2
+    told = f"{status} {caplog.text}".casefold()
+    assert not any(LONG[at : at + 16].casefold() in told for at in range(len(LONG) - 15))
+    assert LONG.encode().hex() not in told
 
 
 async def test_a_tenant_is_asked_with_a_token_from_its_endpoint(
