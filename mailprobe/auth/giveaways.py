@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import quote, quote_plus
 
 from mailprobe.auth.passwords import Secret
 
@@ -25,6 +26,8 @@ class Scrubber:
 
     def __init__(self, forms: Iterable[str] = (), fragment: int = _FRAGMENT) -> None:
         self._fragments = frozenset(piece for form in forms for piece in _fragments(_dense(form), fragment))
+        few = len(self._fragments) <= _FEW
+        self._singly = tuple(piece for piece in self._fragments if few or len(piece) < fragment)
         self._length = fragment
         self._clean: set[str] = set()
 
@@ -45,10 +48,12 @@ class Scrubber:
         return False
 
     def _has_fragment(self, dense: str) -> bool:
-        if len(self._fragments) > _FEW:
-            length = self._length
-            return any(dense[at : at + length] in self._fragments for at in range(len(dense) - length + 1))
-        return any(fragment in dense for fragment in self._fragments)
+        if any(fragment in dense for fragment in self._singly):
+            return True
+        if len(self._fragments) <= _FEW:
+            return False
+        length = self._length
+        return any(dense[at : at + length] in self._fragments for at in range(len(dense) - length + 1))
 
 
 _scrubbers: Final[dict[str, tuple[Secret, Scrubber]]] = {}
@@ -74,8 +79,11 @@ def giveaways(username: str, password: Secret) -> tuple[str, ...]:
 
 
 def token_giveaways(token: str) -> tuple[str, ...]:
-    """The forms in which a server could repeat a bearer token: as it is, in hexadecimal, in any base64."""
-    return token, token.encode().hex(), *_shifted(token.encode())
+    """The forms in which a server could repeat a token or what it costs: as it is, as in a URL or a form, in
+    hexadecimal, in any base64.
+    """
+    quoted = quote_plus(token), quote(token), quote(token, safe="")
+    return token, *quoted, token.encode().hex(), *_shifted(token.encode())
 
 
 def _shifted(secret: bytes) -> tuple[str, ...]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
 from cryptography import x509
@@ -304,6 +306,20 @@ async def test_an_endpoint_that_repeats_the_secret(oauth2: OAuth2, form: str) ->
             await asking(oauth2, server)()
     dense = str(caught.value)
     assert not any(SECRET[at : at + 12] in dense for at in range(len(SECRET) - 11))
+
+
+@pytest.mark.parametrize("encode", [str, quote_plus, quote, lambda secret: quote(secret, safe="")])
+@pytest.mark.parametrize("secret", ["a+b/ c", "p=", "ää/öö+ü?ß & Co."])
+async def test_an_endpoint_that_repeats_the_form_as_it_was_sent(
+    oauth2: OAuth2, tmp_path: Path, secret: str, encode: Callable[[str], str]
+) -> None:
+    (tmp_path / "secret").write_text(secret)
+    (tmp_path / "refresh").write_text(REFRESH * 30)  # beside which a short one must not be overlooked
+    said = json.dumps({"error": "invalid_request", "error_description": f"client_secret={encode(secret)}&scope=a"})
+    async with TokenServer(certificates().good, Shape(said, status=400)) as server:
+        with pytest.raises(NoCredential) as caught:
+            await asking(oauth2, server, "refresh_token")()
+    assert "invalid_request: ***" in caught.value.detail
 
 
 async def test_nothing_shows_what_is_sent(oauth2: OAuth2) -> None:
