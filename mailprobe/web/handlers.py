@@ -116,9 +116,10 @@ class Handlers:
     async def status(self, request: web.Request) -> web.Response:
         """The status page."""
         choice = Choice.of(request.query.items())
-        rows = await self._in_slices(overview.rows(self._states, self._history, self._clock.now()))
+        rows = overview.rows(self._states, self._history, self._clock.now())
+        found = await self._in_slices(choice.marked(rows))
         notice, feeds = self._metrics.notice, self._vendors.feeds
-        shown = overview.overview(rows, self._states, self._history, choice, notice, feeds)
+        shown = overview.overview(found, self._states, self._history, choice, notice, feeds)
         parts = await self._in_slices(pages.status_parts(self._clock, shown, __version__))
         return _html(pages.status_page(shown, parts))
 

@@ -21,6 +21,8 @@ NOT_OK: Final = "not-ok"
 _LONGEST: Final = 100
 _MOST: Final = 100
 """Characters of a text, and names of routes, that a query may have."""
+_WORDS: Final = 8
+"""Words of a text that are looked for: each is held against each of 10,000 routes."""
 _CANARIES: Final = 30
 _INCIDENTS: Final = 20
 
@@ -54,15 +56,20 @@ class Choice:
         """Whether every route is wanted."""
         return not (self.text or self.state or self.routes)
 
-    def wants(self, row: RouteRow) -> bool:
-        """Whether a route is to be shown."""
+    def marked(self, rows: Iterable[RouteRow]) -> Iterator[tuple[RouteRow, bool]]:
+        """The routes, one by one, and of each whether it is to be shown."""
+        words = tuple(dict.fromkeys(self.text.casefold().split()))[:_WORDS]
+        return ((row, self._wants(row, words)) for row in rows)
+
+    def _wants(self, row: RouteRow, words: tuple[str, ...]) -> bool:
         if self.routes and row.route.name not in self.routes:
             return False
         if self.state == NOT_OK and row.state is RouteState.OK:
             return False
         if self.state not in ("", NOT_OK, row.state):
             return False
-        return all(word in row.text for word in self.text.casefold().split())
+        text = row.text if words else ""
+        return all(word in text for word in words)
 
     def link(self, **changes: object) -> str:
         """The URL of the same with changes."""
@@ -123,15 +130,15 @@ def rows(states: States, history: History, now: float) -> Iterator[RouteRow]:
 
 
 def overview(
-    found: Sequence[RouteRow],
+    found: Sequence[tuple[RouteRow, bool]],
     states: States,
     history: History,
     choice: Choice = Choice(),
     notice: str = "",
     feeds: tuple[FeedSeen, ...] = (),
 ) -> Overview:
-    """What there is to show: of what was found now that which is wanted."""
-    wanted = tuple(row for row in found if choice.wants(row))
+    """What there is to show of what was found now, as `choice.marked` has it."""
+    wanted = tuple(row for row, is_wanted in found if is_wanted)
     names, boxes = {row.route.name for row in wanted}, {row.route.mailbox for row in wanted}
     if len(choice.routes) == 1:
         recent = history.latest(choice.routes[0], _CANARIES)
@@ -141,7 +148,7 @@ def overview(
     incidents.sort(key=lambda incident: incident.end is not None)
     return Overview(
         choice=choice,
-        counts=Counter(row.state for row in found),
+        counts=Counter(row.state for row, _ in found),
         rows=wanted,
         mailboxes=tuple(each for each in states.mailboxes if choice.is_all or each.name in boxes),
         recent=recent[:_CANARIES],

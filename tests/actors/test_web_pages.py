@@ -18,15 +18,16 @@ from mailprobe.observe.wording import said
 from mailprobe.vendor import VendorIncident, VendorState
 from mailprobe.web.canary_page import canary_page
 from mailprobe.web.html import STYLE
-from mailprobe.web.overview import Choice, overview, rows
+from mailprobe.web.overview import Choice, RouteRow, overview, rows
 from mailprobe.web.pages import status_page, status_parts
 
 READY = StageReply(Stage.STARTTLS, Reply.of(220, "2.0.0 Ready to start TLS"))
 
 
 def status(watch: Watch, feeds: tuple[FeedSeen, ...] = (), **choice: Any) -> str:
-    found = tuple(rows(watch.states, watch.history, watch.clock.now()))
-    shown = overview(found, watch.states, watch.history, Choice(**choice), feeds=feeds)
+    wanted = Choice(**choice)
+    found = tuple(wanted.marked(rows(watch.states, watch.history, watch.clock.now())))
+    shown = overview(found, watch.states, watch.history, wanted, feeds=feeds)
     return status_page(shown, tuple(status_parts(watch.clock, shown, "1.2.3")))
 
 
@@ -222,6 +223,22 @@ def test_what_a_url_asks_for(query: str, choice: Choice) -> None:
     assert Choice.of(parse_qsl(query)) == choice
     link = choice.link()
     assert Choice.of(parse_qsl(link.partition("?")[2])) == choice
+
+
+def test_the_work_of_a_search_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, texts = three(), []
+
+    def text(row: RouteRow) -> str:
+        texts.append(row.route.name)
+        return "a b c d e f g h"
+
+    monkeypatch.setattr(RouteRow, "text", property(text))
+    found = tuple(rows(watch.states, watch.history, watch.clock.now()))
+    for asked, wanted in (("a A a b c d e f g h " * 2 + "nowhere", True), ("nowhere", False)):
+        texts.clear()
+        # one by one, so that a slice of time can end after each, wanted or not
+        assert [is_wanted for _, is_wanted in Choice(text=asked).marked(found)] == [wanted] * 3
+        assert sorted(texts) == ["inbound", "internal", "second"], "once for each route"
 
 
 def test_whatever_is_asked_for_is_escaped() -> None:

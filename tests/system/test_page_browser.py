@@ -176,8 +176,9 @@ def _large() -> str:
     for number, (name, *_) in enumerate(names):
         for _ in range(4):
             watch.delivered(name) if number % 9 else watch.failed(route=name)
-    found = tuple(rows(watch.states, watch.history, watch.clock.now()))
-    shown = overview(found, watch.states, watch.history, Choice(refresh=False))
+    choice = Choice(refresh=False)
+    found = tuple(choice.marked(rows(watch.states, watch.history, watch.clock.now())))
+    shown = overview(found, watch.states, watch.history, choice)
     return status_page(shown, tuple(status_parts(watch.clock, shown, "1.2.3")))
 
 
