@@ -66,13 +66,17 @@ class Grants:
             return
         try:
             _replace(reference.file, renewed.reveal() + "\n")
-        except OSError as error:
-            LOG.error("the new refresh token cannot be saved: %s: %s", reference.file, error.strerror)
+        except (OSError, ValueError) as error:  # the text of the latter could quote it
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            LOG.error("the new refresh token cannot be saved: %s: %s", reference.file, why)
             return
         self._configured = renewed
 
     def _refresh_token(self) -> Secret:
-        configured = read_secret(self._oauth2.refresh_token, "refresh token")
+        reference = self._oauth2.refresh_token
+        configured = read_secret(reference, "refresh token")
+        if self._oauth2.save_refresh_token and reference and reference.file:
+            _check_owner(reference.file)  # while the one that we have is still good
         if configured != self._configured:  # somebody gave us another one
             self._configured, self._renewed = configured, None
         return self._renewed or configured
@@ -130,16 +134,41 @@ def _account(key_file: Secret) -> dict[str, Any]:
     return account
 
 
+def _check_owner(path: Path) -> None:
+    """A file that is replaced stays its owner's, which only root can see to for somebody else."""
+    if os.geteuid() not in (0, path.stat().st_uid):
+        raise NoCredential(
+            Reason.AUTH_UNAVAILABLE, f"a new refresh token cannot be saved, another user owns the file: {path}"
+        )
+
+
 def _replace(path: Path, text: str) -> None:
-    """The whole file or nothing of it, readable by nobody else."""
+    """The whole file or nothing of it, readable by nobody but the owner of the one before."""
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            _give(file.fileno(), path.stat())
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _give(descriptor: int, like: os.stat_result) -> None:
+    """Gives a file to the owner of another: root may try a login, and the agent be somebody else."""
+    if os.fstat(descriptor).st_uid != like.st_uid:
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+
+
+def _sync(directory: Path) -> None:
+    """What was renamed there is still so after a power failure."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from mailprobe.plan import Grant
 
 LARGEST: Final = 65536
 """Octets of an answer that are read."""
+_REFRESH_TOKEN: Final = re.compile(r"[\x20-\x7e]{1,8192}")
+"""Source: RFC 6749 A.17."""
 _TRY_LATER: Final = frozenset({"temporarily_unavailable", "server_error", "internal_failure"})
 _TOO_MANY: Final = frozenset({"slow_down", "rate_limit_exceeded", "quota_exceeded"})
 _EXPIRED: Final = frozenset({70008, 700082, 50173})
@@ -48,9 +51,14 @@ def fetched(
         raise _refusal(where, said, asked, grant, clock_is_off)
     if not isinstance(said.get("access_token"), str):
         raise NoCredential(Reason.AUTH_UNAVAILABLE, f"{where}: no access_token in the answer")
-    renewed = said.get("refresh_token")
     token = checked_token(said["access_token"], f"the access_token of {host}")
-    return token, seconds_of(said.get("expires_in")), renewed if isinstance(renewed, str) and renewed else None
+    return token, seconds_of(said.get("expires_in")), _renewed(said)
+
+
+def _renewed(said: Mapping[str, Any]) -> str | None:
+    """A new refresh token, if it is one: what is not would cost us the one that we have."""
+    token = said.get("refresh_token")
+    return token if isinstance(token, str) and _REFRESH_TOKEN.fullmatch(token) else None
 
 
 def _refusal(where: str, said: Mapping[str, Any], asked: Asked, grant: Grant, clock_is_off: float) -> NoCredential:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -206,6 +207,18 @@ async def test_a_new_refresh_token_is_kept_in_memory(oauth2: OAuth2, tmp_path: P
     assert asked == [REFRESH, "tGzv3JOkF0XG5Qx2TlKWIA-the-next-one", "somebody consented again"]
 
 
+@pytest.mark.parametrize("renewed", ["", "a\nb", "\ud800", "ä", "a\x7f", "x" * 8193, 5, None, ["a"], {"a": 1}])
+async def test_a_new_refresh_token_that_is_none_costs_neither_token(
+    oauth2: OAuth2, tmp_path: Path, renewed: object
+) -> None:
+    said = Shape(json.dumps({"access_token": "t", "refresh_token": renewed}))
+    async with TokenServer(certificates().good, said) as server:
+        fetch = asking(oauth2, server, "refresh_token", save_refresh_token=True)
+        assert [(await fetch()).text.reveal() for _ in range(2)] == ["t", "t"]
+    assert [form["refresh_token"] for form in server.asked] == [REFRESH, REFRESH]
+    assert (tmp_path / "refresh").read_text() == f"{REFRESH}\n"
+
+
 async def test_a_new_refresh_token_is_saved_where_that_is_asked_for(oauth2: OAuth2, tmp_path: Path) -> None:
     async with TokenServer(certificates().good, shape("rotating-refresh-token")) as server:
         await asking(oauth2, server, "refresh_token", save_refresh_token=True)()
@@ -215,6 +228,37 @@ async def test_a_new_refresh_token_is_saved_where_that_is_asked_for(oauth2: OAut
     assert file.read_text() == "tGzv3JOkF0XG5Qx2TlKWIA-the-next-one\n"
     assert file.stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir()) == ["account", "pem", "refresh", "secret"]
+
+
+async def test_a_new_refresh_token_is_saved_for_the_owner_of_the_old_one(
+    oauth2: OAuth2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.fchown", lambda descriptor, user, group: given.append((user, group)))
+    monkeypatch.setattr("mailprobe.auth.grants._check_owner", lambda path: None)
+    file, own_stat = tmp_path / "refresh", Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        found = own_stat(path, **options)
+        return os.stat_result((*found[:4], 4242, 4343, *found[6:])) if path == file else found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    async with TokenServer(certificates().good, shape("rotating-refresh-token")) as server:
+        await asking(oauth2, server, "refresh_token", save_refresh_token=True)()
+    assert given == [(4242, 4343)]
+    assert file.read_text() == "tGzv3JOkF0XG5Qx2TlKWIA-the-next-one\n"
+
+
+async def test_a_refresh_token_is_not_spent_where_the_new_one_would_be_anothers(
+    oauth2: OAuth2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 4242)
+    async with TokenServer(certificates().good, shape("rotating-refresh-token"), token_shape("t")) as server:
+        with pytest.raises(NoCredential, match="another user owns the file"):
+            await asking(oauth2, server, "refresh_token", save_refresh_token=True)()
+        assert server.asked == []
+        await asking(oauth2, server, "refresh_token")()
+    assert len(server.asked) == 1
 
 
 async def test_a_new_refresh_token_that_cannot_be_saved_is_used_all_the_same(
