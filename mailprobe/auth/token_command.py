@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 from contextlib import suppress
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ TIMEOUT: Final = 20.0
 """Seconds. Command line tools of the large providers take two or three."""
 LARGEST: Final = 65536
 """Octets of output."""
+_SYSTEMD: Final = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 
 class CommandFetch:
@@ -38,7 +39,9 @@ class CommandFetch:
         text, life = _token_in(output)
         token = checked_token(text, f"printed by {self._name}")
         if life is None and (expiry := expiry_of(token)):
-            life = max(expiry - self._clock.wall(), 1.0)
+            life = expiry - self._clock.wall()
+            if life <= 0:
+                raise self._failed("printed a token that has expired, by this machine's clock", Reason.TOKEN_EXPIRED)
         return Fetched(Secret(token), life)
 
     @property
@@ -46,15 +49,29 @@ class CommandFetch:
         return f"token_command {self._command[0]}"
 
     async def _output(self) -> str:
+        # not asyncio's own pipe: that stays open for as long as anything that the program has started holds its end
+        source, sink = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, start_new_session=True
+            try:
+                process = await self._started(sink)
+            finally:
+                os.close(sink)
+            return await self._printed(process, source)
+        finally:
+            os.close(source)
+
+    async def _started(self, sink: int) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *self._command, stdin=DEVNULL, stdout=sink, stderr=DEVNULL, start_new_session=True, env=_environment()
             )
         except OSError as error:
             raise self._failed(f"cannot be run: {error.strerror}") from None
+
+    async def _printed(self, process: Process, source: int) -> str:
         try:
             async with asyncio.timeout(TIMEOUT):
-                output = await _read(process)
+                output = await _read(source)
                 status = await process.wait() if len(output) <= LARGEST else None
         except TimeoutError:
             raise self._failed(f"took longer than {TIMEOUT:g} s") from None
@@ -66,15 +83,29 @@ class CommandFetch:
             raise self._failed(f"ended with status {status}")
         return output.decode("utf-8", "replace").strip()
 
-    def _failed(self, why: str) -> NoCredential:
-        return NoCredential(Reason.AUTH_UNAVAILABLE, f"{self._name} {why}")
+    def _failed(self, why: str, reason: Reason = Reason.AUTH_UNAVAILABLE) -> NoCredential:
+        return NoCredential(reason, f"{self._name} {why}")
 
 
-async def _read(process: Process) -> bytes:
-    assert process.stdout is not None
-    output = bytearray()
-    while len(output) <= LARGEST and (chunk := await process.stdout.read(4096)):
-        output += chunk
+def _environment() -> dict[str, str]:
+    """Ours, but for what lets a process speak for the agent to systemd. Source: sd_notify(3)."""
+    return {name: value for name, value in os.environ.items() if name not in _SYSTEMD}
+
+
+async def _read(source: int) -> bytes:
+    os.set_blocking(source, False)
+    loop, readable, output = asyncio.get_running_loop(), asyncio.Event(), bytearray()
+    loop.add_reader(source, readable.set)
+    try:
+        while len(output) <= LARGEST:
+            await readable.wait()
+            readable.clear()
+            with suppress(BlockingIOError):
+                if not (chunk := os.read(source, 4096)):
+                    break
+                output += chunk
+    finally:
+        loop.remove_reader(source)
     return bytes(output)
 
 

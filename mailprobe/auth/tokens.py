@@ -39,6 +39,8 @@ LAST: Final = 30.0
 ASSUMED_LIFE: Final = 300.0
 """Seconds for which a token is taken to live of which nobody says how long. Source: RFC 6749 5.1, RECOMMENDED."""
 LONGEST_LIFE: Final = 86400.0
+REST: Final = 30.0
+"""Seconds at least between a token and the next one, however short its life is said to be; so long it is used."""
 REFUSED_AFTER: Final = 300.0
 """Seconds that a token must be old for a server's refusal to be taken for its end, and not for ours."""
 REJECTED_PAUSE: Final = 30.0
@@ -204,17 +206,18 @@ class RenewedToken(TokenSource):
             self._failed(failure, begun)
             raise
         except Exception as error:
-            failure = self._bug(error)
-            self._failed(failure, begun)
-            raise failure from None
-        life = min(max(fetched.life or ASSUMED_LIFE, 1.0), LONGEST_LIFE)
+            bug = self._bug(error)
+            self._failed(bug, begun)
+            raise bug from None
+        life = min(fetched.life or ASSUMED_LIFE, LONGEST_LIFE)
         ends = begun + life
         self._token = Token(fetched.text.reveal(), lambda: self._clock.now() >= ends, self._refused)
         self._failure = None
         self._backoff.reset()
-        self._fetched, self._ends = begun, ends - min(LAST, life / 10)
         # spread, so that the tokens of many mailboxes that were fetched together are not renewed together
-        self._due = ends - min(MARGIN, life / 5) * random.uniform(1.0, 1.5)  # noqa: S311 - spreads load
+        early = min(MARGIN, life / 5) * random.uniform(1.0, 1.5)  # noqa: S311 - spreads load
+        self._fetched, self._due = begun, max(ends - early, begun + REST)
+        self._ends = max(ends - min(LAST, life / 10), self._due)
         self._publish(TokenRequested(self.label, self._clock.now(), self._clock.now() - begun, ends))
 
     def _bug(self, error: Exception) -> NoCredential:

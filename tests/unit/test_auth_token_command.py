@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -83,3 +86,44 @@ async def test_a_program_that_does_not_end_is_ended_with_all_that_it_started(
                 return
             await asyncio.sleep(0.02)
         raise AssertionError("what it started is still there")
+
+
+async def test_a_token_that_has_expired_is_none() -> None:
+    def jwt(expires: float) -> str:
+        claims = base64.urlsafe_b64encode(json.dumps({"exp": expires}).encode()).decode().rstrip("=")
+        return f"e30.{claims}.c2lnbg"
+
+    now = VirtualClock().wall()
+    assert (await printed(f"print({jwt(now + 60)!r})")).life == 60.0
+    with pytest.raises(NoCredential, match="has expired") as caught:
+        await printed(f"print({jwt(now - 1)!r})")
+    assert caught.value.reason is Reason.TOKEN_EXPIRED
+
+
+async def test_what_keeps_the_output_open_keeps_no_descriptor_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_command, "TIMEOUT", 1.0)
+    file = tmp_path / "started"
+    child = "import time; time.sleep(60)"
+    program = (
+        f"import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-S', '-c', {child!r}],"
+        f" start_new_session=True)\nopen({str(file)!r}, 'a').write(f'{{child.pid}} ')"
+    )
+    await printed("print('warm')")
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        for _ in range(2):
+            with pytest.raises(NoCredential, match="took longer than 1 s"):
+                await printed(program)
+        assert len(os.listdir("/proc/self/fd")) <= before
+    finally:
+        for pid in file.read_text().split() if file.exists() else ():
+            os.kill(int(pid), signal.SIGKILL)
+
+
+async def test_a_program_does_not_speak_for_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "MAILPROBE_TEST"):
+        monkeypatch.setenv(name, "1")
+    got = await printed("import os; print(*(n for n in os.environ if n[:5] in ('NOTIF', 'WATCH', 'MAILP')))")
+    assert got.text.reveal() == "MAILPROBE_TEST"

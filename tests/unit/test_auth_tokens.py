@@ -112,6 +112,16 @@ async def test_a_short_life(world: World) -> None:
     assert not (await source.token()).outlived
 
 
+@pytest.mark.parametrize("life", [1e-3, 1.0, 20.0, 35.0])
+async def test_a_token_that_hardly_lives_is_not_fetched_without_pause(world: World, life: float) -> None:
+    world.provider.life = life
+    source = world.run()
+    for _ in range(360):
+        await world.clock.advance(10)
+        assert (await source.token()).reveal() == f"token-{world.provider.asked}"
+    assert 3600 / 40 <= world.provider.asked <= 3600 / module.REST + 1
+
+
 @pytest.mark.parametrize("life", [None, 1e9])
 async def test_a_life_that_is_not_said_or_not_to_be_believed(world: World, life: float | None) -> None:
     world.provider.life = life
