@@ -28,6 +28,8 @@ from mailprobe.plan import Endpoint, OAuth2, is_loopback
 
 TIMEOUT: Final = 10.0
 """Seconds for all of it."""
+_MOST_OFF: Final = 86400.0
+"""Seconds by which we take our clock to be wrong at most: what is signed for a time to come is good until then."""
 _PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -66,9 +68,9 @@ class EndpointFetch:
         """What we sign has times in it, which have to be right by the endpoint's clock and not by ours."""
         try:
             theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
-        except (KeyError, ValueError, OverflowError):
+        except (KeyError, ValueError, TypeError, OverflowError, IndexError):
             return
-        off = theirs - self._clock.wall()
+        off = max(-_MOST_OFF, min(theirs - self._clock.wall(), _MOST_OFF))
         self._clock_is_off = off if abs(off) > TIMEOUT else 0.0
 
 

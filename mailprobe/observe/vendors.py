@@ -12,6 +12,8 @@ Rules
   began. A post of more than `BEFORE` before our first sign, or `AFTER` after our end, is about something else: a
   tenant of Microsoft 365 has some advisory open on most days.
 - Of several posts the earliest counts, though another may fit better: rather too little lead is claimed than too much.
+- The first word that is known of is corrected by earlier posts `CORRECTIONS` times at most: a feed cannot have us write
+  to the journal again and again.
 - What a feed has told once it cannot take back: the first time that was seen of a post is kept. An incident that
   leaves the feed is over.
 - The lag of a feed is that of its latest incident, of the first of our routes to show a sign of it.
@@ -20,6 +22,7 @@ Rules
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -47,6 +50,8 @@ INCIDENTS: Final = 1000
 """Of ours, that are remembered."""
 VENDOR_INCIDENTS: Final = 100
 """Of one feed, that are remembered, those posted last."""
+CORRECTIONS: Final = 5
+"""Posts that turn out to be earlier than the one known, of an incident of ours and a feed, that are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ class Vendors:
         self._ends: dict[str, tuple[str, str]] = {}
         self._incidents: dict[str, Incident] = {}
         self._known: dict[tuple[str, str], Acknowledgement] = {}
+        self._corrections: Counter[tuple[str, str]] = Counter()
         self._handlers: dict[type, Callable[[Any], None]] = {
             FeedsChanged: self._feeds_changed,
             RoutesChanged: self._routes_changed,
@@ -194,7 +200,8 @@ class Vendors:
         while len(self._incidents) > INCIDENTS:
             gone = next(iter(self._incidents))
             del self._incidents[gone]
-            self._known = {key: known for key, known in self._known.items() if known.incident != gone}
+            for key in [key for key in self._known if key[0] == gone]:
+                del self._known[key], self._corrections[key]
         for feed in self._feeds.values():
             self._compare(incident, feed, feed.told.values())
 
@@ -205,6 +212,9 @@ class Vendors:
         sender, mailbox = self._ends.get(incident.route, ("", ""))
         if sender not in feed.senders and mailbox not in feed.mailboxes:
             return
+        key = incident.id, feed.seen.name
+        if self._corrections[key] >= CORRECTIONS:
+            return
         begin, sign = (wall_of(self._clock, at) for at in (incident.begin, incident.first_sign))
         end = math.inf if incident.end is None else wall_of(self._clock, incident.end)
         ours = _Period(begin, sign, end)
@@ -212,8 +222,9 @@ class Vendors:
         posted, first = min(fitting, key=lambda each: each[0], default=(None, None))
         if posted is None or first is None:
             return
-        known = self._known.get((incident.id, feed.seen.name))
+        known = self._known.get(key)
         if known is None or posted < known.posted:
+            self._corrections[key] += known is not None
             self._acknowledge(incident, feed, first, posted)
 
     def _acknowledge(self, incident: Incident, feed: _Feed, told: VendorIncident, posted: float) -> None:

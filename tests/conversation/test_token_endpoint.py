@@ -294,6 +294,19 @@ async def test_a_clock_ten_minutes_off_is_named_and_then_reckoned_with(oauth2: O
     assert 540 < second - first < 700  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("date", ["Fri, 01 Jan 2100 00:00:00 GMT", "Sat, 01 Jan 2000 00:00:00 GMT", ",", "x"])
+async def test_a_date_that_is_not_to_be_believed(oauth2: OAuth2, date: str) -> None:
+    answers = Shape(json.dumps({"access_token": "t"}), headers={"Date": date}), token_shape("t")
+    async with TokenServer(certificates().good, *answers) as server:
+        fetch = asking(oauth2, server, "jwt_bearer")
+        await fetch()
+        await fetch()
+    first, second = (decoded(form["assertion"])[1]["iat"] for form in server.asked)
+    off = second - first  # type: ignore[operator]
+    assert abs(off) < 86400 + 600
+    assert (abs(off) > 86400 - 600) is date.endswith("GMT")
+
+
 # ---- what is wrong on the way
 
 

@@ -21,7 +21,7 @@ from mailprobe.events import (
 )
 from mailprobe.model import Cause, Incident, RouteState
 from mailprobe.observe.document import incident_document
-from mailprobe.observe.vendors import BEFORE, INCIDENTS, VENDOR_INCIDENTS, Vendors
+from mailprobe.observe.vendors import BEFORE, CORRECTIONS, INCIDENTS, VENDOR_INCIDENTS, Vendors
 from mailprobe.vendor import VendorIncident, VendorState, VendorStatus
 
 CAUSE = Cause(Stage.RCPT, 451, "4.3.2", Reason.DEFERRED)
@@ -143,6 +143,16 @@ def test_of_several_posts_the_earliest_counts() -> None:
     world.says(world.post(900.0, "a"), world.post(600.0, "b"), world.post(300.0, "d"))
     assert world.lags == [600.0, 300.0], "it appeared later, and was written earlier"
     assert world.vendors.lag("vendor") == 300.0
+
+
+def test_a_feed_that_is_always_earlier_still_is_heard_a_few_times_only() -> None:
+    world = World()
+    for name in ("one", "two"):
+        world.opened(id=name)
+    for number in range(50):
+        world.says(world.post(600.0 - number, str(number)))
+    assert len(world.told) == 2 * (1 + CORRECTIONS)
+    assert world.vendors.lag("vendor") == 600.0 - CORRECTIONS
 
 
 def test_what_was_told_once_cannot_be_taken_back() -> None:
