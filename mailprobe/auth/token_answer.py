@@ -12,6 +12,7 @@ from mailprobe.auth.giveaways import Scrubber, token_giveaways
 from mailprobe.auth.grants import Asked
 from mailprobe.auth.mistakes import of_token_refusal
 from mailprobe.errors import NoCredential, Reason, plain_text
+from mailprobe.net.http_times import retry_after
 from mailprobe.plan import Grant
 
 LARGEST: Final = 65536
@@ -38,11 +39,11 @@ def fetched(
     """The token, its life in seconds if it is said, and a new refresh token if there is one. Raises NoCredential."""
     where = f"token endpoint {host}: HTTP {status}"
     said = _object(body)
-    code = _code(said)
+    code, pause = _code(said), retry_after(headers.get("retry-after", ""))
     if status == 429 or code in _TOO_MANY:
-        raise NoCredential(Reason.THROTTLED, f"{where}: too many requests", _retry_after(headers))
+        raise NoCredential(Reason.THROTTLED, f"{where}: too many requests", pause)
     if status >= 500 or code in _TRY_LATER:
-        raise NoCredential(Reason.AUTH_UNAVAILABLE, f"{where}{_error(said, asked)}", _retry_after(headers))
+        raise NoCredential(Reason.AUTH_UNAVAILABLE, f"{where}{_error(said, asked)}", pause)
     if said is None:
         kind = plain_text(headers.get("content-type", "no type").partition(";")[0], 60)
         what = f"more than {LARGEST} octets" if len(body) > LARGEST else f"{kind}, which is no JSON object"
@@ -104,7 +105,3 @@ def _object(body: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return said if isinstance(said, dict) else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float:
-    return seconds_of(headers.get("retry-after")) or 0.0

@@ -10,7 +10,6 @@ import importlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from mailprobe.clock import Clock
 from mailprobe.errors import NoCredential, Reason, Stage, plain_text
 from mailprobe.model import TlsMode
 from mailprobe.net.failure import failure_of
+from mailprobe.net.http_times import http_date
 from mailprobe.net.tls import shared_context
 from mailprobe.plan import Endpoint, OAuth2, is_loopback
 
@@ -66,11 +66,10 @@ class EndpointFetch:
 
     def _compare_clocks(self, answer: Answer) -> None:
         """What we sign has times in it, which have to be right by the endpoint's clock and not by ours."""
-        try:
-            theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
-        except (KeyError, ValueError, TypeError, OverflowError, IndexError):
+        date = http_date(answer.headers.get("date", ""))
+        if date is None:
             return
-        off = max(-_MOST_OFF, min(theirs - self._clock.wall(), _MOST_OFF))
+        off = max(-_MOST_OFF, min(date.timestamp() - self._clock.wall(), _MOST_OFF))
         self._clock_is_off = off if abs(off) > TIMEOUT else 0.0
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -15,6 +13,7 @@ from mailprobe.errors import plain_text
 from mailprobe.feeds.parse.bounded import FeedError
 from mailprobe.model import TlsMode
 from mailprobe.net import https
+from mailprobe.net.http_times import retry_after
 from mailprobe.net.resolve import Resolver
 from mailprobe.net.tls import shared_context
 from mailprobe.plan import Endpoint
@@ -22,8 +21,6 @@ from mailprobe.plan import Endpoint
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes of a document: several times the history that a vendor publishes."""
 REDIRECTS: Final = 5
-LONGEST_WAIT: Final = 3600.0
-"""Seconds that a server may ask us to wait at most; a silence of days would look like a quiet vendor."""
 USER_AGENT: Final = f"mailprobe/{__version__} (mail-flow probe, reads status feeds)"
 _REDIRECTED: Final = frozenset((301, 302, 303, 307, 308))
 _PORTS: Final = {"https": 443, "http": 80}
@@ -96,18 +93,6 @@ def _validators(headers: Mapping[str, str]) -> dict[str, str]:
     """Source: RFC 9110 13.1."""
     asked = {"If-None-Match": headers.get("ETag"), "If-Modified-Since": headers.get("Last-Modified")}
     return {name: value for name, value in asked.items() if value and len(value) <= 1000 and value.isprintable()}
-
-
-def retry_after(value: str, now: datetime | None = None) -> float:
-    """Seconds that a server asks us to wait, LONGEST_WAIT at most. Source: RFC 9110 10.2.3."""
-    if value.isascii() and value.isdigit():
-        return min(float(value[:9]), LONGEST_WAIT)
-    try:
-        at = parsedate_to_datetime(value[:100])
-        left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - (now or datetime.now(UTC))
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return 0.0
-    return min(max(left.total_seconds(), 0.0), LONGEST_WAIT)
 
 
 def _checked(url: str, trust: Trust) -> SplitResult:

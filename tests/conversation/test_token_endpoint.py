@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -305,6 +306,14 @@ async def test_a_date_that_is_not_to_be_believed(oauth2: OAuth2, date: str) -> N
     off = second - first  # type: ignore[operator]
     assert abs(off) < 86400 + 600
     assert (abs(off) > 86400 - 600) is date.endswith("GMT")
+
+
+async def test_a_pause_that_is_asked_for_until_a_date(oauth2: OAuth2) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=1800), usegmt=True)
+    async with TokenServer(certificates().good, Shape("", status=503, headers={"Retry-After": until})) as server:
+        with pytest.raises(NoCredential) as caught:
+            await asking(oauth2, server)()
+    assert 1200 < caught.value.retry_after <= 1800
 
 
 # ---- what is wrong on the way

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.feed_samples import NAMES, FeedSample, wall
 
-from mailprobe.feeds.fetch import LARGEST, retry_after
+from mailprobe.feeds.fetch import LARGEST
 from mailprobe.feeds.parse import PARSERS, FeedError
 from mailprobe.feeds.parse.bounded import BRACKETS, INCIDENTS, TITLE, mail_time_of, time_of
 from mailprobe.plan import FeedKind
@@ -256,21 +255,3 @@ def test_times_of_rss() -> None:
 def test_any_time(text: str) -> None:
     for time in (time_of(text), mail_time_of(text)):
         assert time is None or 9e8 < time < 4.2e9
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120.0),
-        ("0", 0.0),
-        ("99999999999999999999", 3600.0),
-        ("Thu, 22 Jan 2026 19:38:40 GMT", 100.0),
-        ("Thu, 22 Jan 2026 19:00:00 GMT", 0.0),
-        ("-5", 0.0),
-        ("soon", 0.0),
-        ("", 0.0),
-        ("\u0661\u0662", 0.0),
-    ],
-)
-def test_what_a_server_asks_us_to_wait(value: str, seconds: float) -> None:
-    assert retry_after(value, datetime.fromtimestamp(1769110620, UTC)) == seconds
