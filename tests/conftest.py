@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return loops_of(item)
+
+
+left_open: list[str] = []
+
+
+def pytest_warning_recorded(warning_message: warnings.WarningMessage, nodeid: str) -> None:
+    """Notes what a test left open on uvloop, which may only be a warning (see pyproject.toml)."""
+    if str(warning_message.message).startswith("unclosed resource"):
+        left_open.append(f"{nodeid}: {warning_message.message}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run in which something was left open has failed."""
+    if left_open:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

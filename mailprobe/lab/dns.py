@@ -9,7 +9,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from typing import Final
 
 import dns.exception
@@ -93,8 +92,8 @@ class DnsServer:
     def open(self, doors: Doors) -> int:
         """Listen on loopback, by UDP and TCP; the port of both."""
         datagrams, listener = _same_port()
-        doors.spawn(self._serve_datagrams(datagrams, doors))
-        doors.spawn(self._serve_streams(listener, doors))
+        doors.spawn(self._serve_datagrams(datagrams, doors), using=datagrams)
+        doors.accept(listener, self._serve_stream)
         return int(listener.getsockname()[1])
 
     async def respond(self, wire: bytes, peer: str, limit: int) -> bytes | None:
@@ -139,11 +138,15 @@ class DnsServer:
         loop = asyncio.get_running_loop()
 
         def received(data: bytes, address: tuple[str, int]) -> None:
-            doors.spawn(self._answer_datagram(data, address, transport))
+            doors.spawn(self._answer_datagram(data, address, datagrams.transport))
 
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(received), sock=sock)
-        with closing(transport):
+        datagrams = _Datagrams(received)
+        try:
+            await loop.create_datagram_endpoint(lambda: datagrams, sock=sock)
             await asyncio.Event().wait()
+        finally:
+            # cancelled before it is handed out, uvloop's stays open, and the loop then waits for it at its end
+            datagrams.transport.abort()
 
     async def _answer_datagram(
         self, data: bytes, address: tuple[str, int], transport: asyncio.DatagramTransport
@@ -152,13 +155,6 @@ class DnsServer:
         answer = await self.respond(data, address[0], limit)
         if answer is not None:
             transport.sendto(answer, address)
-
-    async def _serve_streams(self, listener: socket.socket, doors: Doors) -> None:
-        loop = asyncio.get_running_loop()
-        with closing(listener):
-            while True:
-                connection, peer = await loop.sock_accept(listener)
-                doors.spawn(self._serve_stream(connection, str(peer[0])))
 
     async def _serve_stream(self, connection: socket.socket, peer: str) -> None:
         reader, writer = await asyncio.open_connection(sock=connection)
@@ -178,8 +174,13 @@ class DnsServer:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
+    transport: asyncio.DatagramTransport
+
     def __init__(self, received: Callable[[bytes, tuple[str, int]], None]) -> None:
         self.datagram_received = received  # type: ignore[assignment]
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self.transport = transport
 
 
 def _payload_of(wire: bytes) -> int:
@@ -202,7 +203,6 @@ def _same_port() -> tuple[socket.socket, socket.socket]:
             listener.close()
             datagrams.close()
             continue
-        listener.setblocking(False)
         datagrams.setblocking(False)
         return datagrams, listener
     raise OSError("no port of loopback is free both for UDP and for TCP")

@@ -86,20 +86,22 @@ class Mailboxes:
         writers: list[asyncio.StreamWriter] = []
         # with a callback the protocol counts as a server's, which STARTTLS needs
         protocol = asyncio.StreamReaderProtocol(reader, lambda _, writer: writers.append(writer))
-        if not await visitor.enter(protocol):
-            return
-        writer = writers[0]
-        connection = _Connection(self._config, reader, writer, visitor.certificate)
-        state = _State(self._login, self._config, self._behaviour, visitor.context, writer)
         try:
-            async with AsyncExitStack() as stack:
-                connection_exit.set(stack)
-                stack.enter_context(closing(connection))
-                await connection.run(state)
+            if await visitor.enter(protocol):
+                await self._talk(visitor, reader, writers[0])
         except (OSError, EOFError, ssl.SSLError):
             pass
         finally:
-            writer.transport.abort()
+            for writer in writers:
+                writer.transport.abort()
+
+    async def _talk(self, visitor: Visitor, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self._config, reader, writer, visitor.certificate)
+        state = _State(self._login, self._config, self._behaviour, visitor.context, writer)
+        async with AsyncExitStack() as stack:
+            connection_exit.set(stack)
+            stack.enter_context(closing(connection))
+            await connection.run(state)
 
 
 class _Connection(IMAPConnection):

@@ -55,8 +55,11 @@ class Submissions:
     async def serve(self, visitor: Visitor, *, login_required: bool) -> None:
         """Talk SMTP to a visitor until either side has enough; without `login_required` as an MX does."""
         conversation = Conversation(self, visitor, login_required=login_required)
-        if await visitor.enter(conversation):
-            await conversation.ended()
+        try:
+            if await visitor.enter(conversation):
+                await conversation.lost()
+        finally:
+            await conversation.end()
 
     def authenticate(
         self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: object
@@ -142,17 +145,17 @@ class Conversation(SMTP):
         for command, moment in _ASKED.items():
             self._smtp_methods[command] = partial(self._asked, moment, self._smtp_methods[command])
 
-    async def ended(self) -> None:
-        """Until the connection is gone; closes it when cancelled."""
-        try:
-            await self._lost.wait()
-        finally:
-            if self.transport is not None:
-                self.abort()
-            task = self._handler_coroutine
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+    async def lost(self) -> None:
+        """Until the connection is gone."""
+        await self._lost.wait()
+
+    async def end(self) -> None:
+        """Ends the connection, if there is one, at once, and what is said on it."""
+        self.abort()
+        task = self._handler_coroutine
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)

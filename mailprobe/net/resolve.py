@@ -143,8 +143,12 @@ class Resolver:
         try:
             async with asyncio.timeout(timeout):
                 dns = await self._dns.get()
+                from mailprobe.net.dns_sockets import Sockets  # after dnspython, which `get` imports in a thread
+
                 asked = (
-                    dns.resolve(name, record, search=search, raise_on_no_answer=False, lifetime=timeout)
+                    dns.resolve(
+                        name, record, search=search, raise_on_no_answer=False, lifetime=timeout, backend=Sockets()
+                    )
                     for record in records
                 )
                 answers = await asyncio.gather(*asked, return_exceptions=True)
