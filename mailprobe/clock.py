@@ -96,3 +96,8 @@ def instant_of(clock: Clock, wall: float) -> float:
 def rfc3339(wall: float) -> str:
     """RFC 3339 UTC with milliseconds, e.g. `2026-01-22T19:00:00.123Z`."""
     return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_time(moment: datetime) -> float:
+    """Unix seconds of a date and time; one that has no zone is UTC."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -143,11 +143,6 @@ class Reply:
         return 400 <= self.code <= 499
 
     @property
-    def is_rejection(self) -> bool:
-        """5yz: do not try again. Source: RFC 5321 4.2.1."""
-        return 500 <= self.code <= 599
-
-    @property
     def is_refusal(self) -> bool:
         """4yz or 5yz."""
         return 400 <= self.code <= 599

@@ -1,7 +1,7 @@
 """What a vendor says of its own service, as closed vocabularies and plain values.
 
 Every time in here is wall time (Unix seconds) that another machine wrote: it is shown as such, and held against our
-own clock in one place only (`observe.vendor`).
+own clock in one place only (`observe.vendors`).
 """
 
 from __future__ import annotations

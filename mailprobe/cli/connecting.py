@@ -17,8 +17,9 @@ from mailprobe.clock import Clock, SystemClock
 from mailprobe.errors import ProbeFailure, Reason, Stage, plain_text, stage_and_reason
 from mailprobe.events import Event, VendorStatusSeen
 from mailprobe.imap import Session, folders
-from mailprobe.model import Attempt, Peer, SenderKind, TlsFacts
+from mailprobe.model import Attempt, SenderKind, TlsFacts
 from mailprobe.net.resolve import Resolver
+from mailprobe.observe.wording import peer_words
 from mailprobe.plan import Mailbox, Plan, Sender, StatusFeed
 from mailprobe.smtp.check import check_sender, offered
 from mailprobe.vendor import VendorState
@@ -121,7 +122,7 @@ async def _of_sender(
     attempt = await check_sender(sender, recipient, timeout=timeout, clock=clock, resolver=resolver, token_of=token_of)
     facts: Facts = []
     if attempt.peer:
-        facts.append(("address", _peer(attempt.peer)))
+        facts.append(("address", peer_words(attempt.peer)))
     if attempt.tls:
         facts += _tls(attempt.tls)
     elif attempt.reason is None:
@@ -168,10 +169,6 @@ async def _of_feed(title: str, feed: StatusFeed, clock: Clock, token_of: TokenOf
     facts: Facts = [("says", f"{status.state}; {status.detail}" if status.detail else status.state)]
     facts += [("incident", each.title or each.id) for each in status.incidents if each.is_open(clock.wall())]
     return Report(title, facts, good=True)
-
-
-def _peer(peer: Peer) -> str:
-    return f"{peer.address} port {peer.port}" + (f" ({peer.host})" if peer.host != peer.address else "")
 
 
 def _tls(tls: TlsFacts) -> Facts:

@@ -9,7 +9,7 @@ from typing import Final
 from mailprobe.app import Agent
 from mailprobe.cli.drill import Telling, head, say, summary
 from mailprobe.cli.drill_findings import Findings, Knowledge
-from mailprobe.cli.drilling import AGENT, DEADLINE, Settings, Stage, staged
+from mailprobe.cli.drilling import AGENT, DEADLINE, Scene, Settings, set_scene
 from mailprobe.config.configuration import Agent as AgentSettings
 from mailprobe.config.configuration import Configuration
 from mailprobe.lab.outage import MINUTE, Outage
@@ -27,10 +27,10 @@ async def demo_outage(outage: Outage, speed: float, listen: tuple[str, int]) -> 
     # what the agent would log of its routes is said in the time line
     logging.getLogger("mailprobe").setLevel(logging.ERROR)
     settings = Settings(speed, lead_in=LEAD_IN)
-    async with staged(outage, settings) as stage:
-        configuration = Configuration(_agent_settings(stage, listen), stage.plan)
-        playing = _Playing(stage, settings)
-        agent = Agent(configuration, lambda: configuration, clock=stage.clock, scheduled=False, started=playing.started)
+    async with set_scene(outage, settings) as scene:
+        configuration = Configuration(_agent_settings(scene, listen), scene.plan)
+        playing = _Playing(scene, settings)
+        agent = Agent(configuration, lambda: configuration, clock=scene.clock, scheduled=False, started=playing.started)
         agent.bus.subscribe(playing.knowledge)
         await agent.run()
 
@@ -38,9 +38,9 @@ async def demo_outage(outage: Outage, speed: float, listen: tuple[str, int]) -> 
 class _Playing:
     """What runs beside the agent: who sends its canaries, and who tells what happens."""
 
-    def __init__(self, stage: Stage, settings: Settings) -> None:
+    def __init__(self, scene: Scene, settings: Settings) -> None:
         self.knowledge = Knowledge()
-        self._stage = stage
+        self._scene = scene
         self._settings = settings
 
     def started(self, agent: Agent) -> None:
@@ -49,18 +49,18 @@ class _Playing:
         url = agent.web.url
         say(["", f"  the status page       {url}", f"  for Prometheus        {url}metrics", ""])
         say(["Ctrl-C ends it. Nothing is left behind.", ""])
-        say(head(self._stage.outage, self._settings))
-        for route in self._stage.plan.routes.values():
+        say(head(self._scene.outage, self._settings))
+        for route in self._scene.plan.routes.values():
             agent.supervisor.start(f"canaries:{route.name}", partial(self._send, agent, route.name))
         agent.supervisor.start("time-line", self._tell)
 
     async def _send(self, agent: Agent, route: str) -> None:
-        await agent.crew.watching(self._stage.plan.mailboxes)
-        await self._stage.send(agent.crew, self._stage.plan.routes[route])
+        await agent.crew.watching(self._scene.plan.mailboxes)
+        await self._scene.send(agent.crew, self._scene.plan.routes[route])
 
     async def _tell(self) -> None:
         """The time line until the outage is over, and what it comes to."""
-        outage, clock, truth = self._stage.outage, self._stage.clock, self._stage.truth
+        outage, clock, truth = self._scene.outage, self._scene.clock, self._scene.truth
         async with Telling(outage).while_playing(self.knowledge, clock, truth):
             await clock.sleep_until(outage.end + DEADLINE)
         findings = Findings.of(outage, self._settings.speed, self._settings.interval, self.knowledge, truth)
@@ -68,11 +68,11 @@ class _Playing:
         say(["", "The outage is over. The page stays until Ctrl-C.", ""])
 
 
-def _agent_settings(stage: Stage, listen: tuple[str, int]) -> AgentSettings:
+def _agent_settings(scene: Scene, listen: tuple[str, int]) -> AgentSettings:
     return AgentSettings(
         name=AGENT,
         listen=listen,
-        journal=stage.directory / "journal.db",
+        journal=scene.directory / "journal.db",
         journal_retention=_RETENTION,
         key_file=None,
         web_config_file=None,

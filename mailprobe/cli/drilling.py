@@ -1,4 +1,4 @@
-"""The stage of a drill: mail servers that play an outage, and the agent's own actors on them, on the outage's clock."""
+"""The scene of a drill: mail servers that play an outage, and the agent's own actors on them, on the outage's clock."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ async def nobody_watching(knowledge: Knowledge, clock: PacedClock, truth: Truth)
 
 async def drill(outage: Outage, settings: Settings, watch: Watch = nobody_watching) -> tuple[Knowledge, Truth]:
     """Plays an outage from its lead-in to its end; what the agent knew, and what happened. `watch` runs meanwhile."""
-    async with staged(outage, settings) as stage:
+    async with set_scene(outage, settings) as scene:
         states = States()
         knowledge = Knowledge()
         bus = Bus()
         bus.subscribe(states)
         bus.subscribe(knowledge)
-        async with watch(knowledge, stage.clock, stage.truth):
-            await _play(stage, bus, states)
-    return knowledge, stage.truth
+        async with watch(knowledge, scene.clock, scene.truth):
+            await _play(scene, bus, states)
+    return knowledge, scene.truth
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Scene:
     """Servers that play an outage, and what an agent is to do on them."""
 
     outage: Outage
@@ -113,8 +113,8 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def staged(outage: Outage, settings: Settings) -> AsyncIterator[Stage]:
-    """The stage of an outage, whose clock runs from now on; nothing is left of it after the block."""
+async def set_scene(outage: Outage, settings: Settings) -> AsyncIterator[Scene]:
+    """The scene of an outage, whose clock runs from now on; nothing is left of it after the block."""
     clock = PacedClock(settings.speed, begin=-settings.lead_in, zero_wall=outage.zero_wall, skips=outage.skips)
     cast = Cast.of(outage, settings.routes)
     behaviour = OutageBehaviour(outage, clock, settings.seed, tagged=cast.tagged, usual_delay=USUAL_DELAY)
@@ -124,11 +124,11 @@ async def staged(outage: Outage, settings: Settings) -> AsyncIterator[Stage]:
         async with lab(users, behaviour=behaviour, directory=directory, wall=clock.wall) as servers:
             plan = cast.plan(servers, directory, settings)
             clock.start()
-            yield Stage(outage, clock, behaviour.truth, plan, directory)
+            yield Scene(outage, clock, behaviour.truth, plan, directory)
 
 
-async def _play(stage: Stage, bus: Bus, states: States) -> None:
-    clock, plan = stage.clock, stage.plan
+async def _play(scene: Scene, bus: Bus, states: States) -> None:
+    clock, plan = scene.clock, scene.plan
     async with asyncio.TaskGroup() as group:
         supervisor = Supervisor(group, clock, bus.publish)
         crew = Crew(supervisor, clock, bus.publish, key=Key.generate(), agent=AGENT, scheduled=False)
@@ -137,8 +137,8 @@ async def _play(stage: Stage, bus: Bus, states: States) -> None:
             await crew.watching(plan.mailboxes)
             looking = group.create_task(_tick(states, clock, bus))
             for route in plan.routes.values():
-                group.create_task(stage.send(crew, route, stage.outage.end))
-            await clock.sleep_until(stage.outage.end + DEADLINE)
+                group.create_task(scene.send(crew, route, scene.outage.end))
+            await clock.sleep_until(scene.outage.end + DEADLINE)
             await crew.stop()
             looking.cancel()
         finally:

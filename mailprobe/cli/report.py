@@ -8,13 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from mailprobe import __version__
+from mailprobe.clock import unix_time
 from mailprobe.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def moment_of(text: str, now: float) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is neither a duration such as 24h nor a time such as 2026-01-22T19:00Z") from None
-    return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    return max(0.0, unix_time(at))
 
 
 def _moment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:

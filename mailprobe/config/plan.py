@@ -36,7 +36,7 @@ TLS_MODES: Final = {
 
 
 def plan_of(settings: Settings, directory: Path, shard: tuple[int, int] | None = None) -> Plan:
-    """The routes of the shard with the senders and mailboxes that they, and the senders' bounces, use.
+    """The routes of the shard with the senders and mailboxes that they, and the senders' bounces, use, and their feeds.
 
     `directory`: where relative paths begin. The settings must have passed `checks`.
     """
@@ -60,7 +60,8 @@ def plan_of(settings: Settings, directory: Path, shard: tuple[int, int] | None =
         )
     feeds = {
         name: feed_of(name, settings, directory, secrets_of(settings, "status_feeds", name, directory))
-        for name in settings.status_feeds
+        for name, feed in settings.status_feeds.items()
+        if shard is None or not senders.keys().isdisjoint(feed.senders) or not used.keys().isdisjoint(feed.mailboxes)
     }
     return Plan(routes, senders, mailboxes, feeds)
 

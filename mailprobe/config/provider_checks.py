@@ -16,10 +16,10 @@ FOLDER: Final = 1_000_000
 SOON: Final = 182.5
 """Days within which a folder of sent mail that gets full is worth a warning."""
 
-Warning = tuple[KeyPath, str]
+Located = tuple[KeyPath, str]
 
 
-def provider_warnings(settings: Settings, entries: Iterable[RouteEntry]) -> Iterator[Warning]:
+def provider_warnings(settings: Settings, entries: Iterable[RouteEntry]) -> Iterator[Located]:
     """What goes beyond a provider's published limits, or cannot work with it, as (path, text)."""
     rates = _rates(settings, entries)
     seen: dict[tuple[str, str], int] = {}
@@ -50,13 +50,13 @@ def _rates(settings: Settings, entries: Iterable[RouteEntry]) -> dict[str, float
     return rates
 
 
-def _connections(path: KeyPath, provider: Provider, connections: int) -> Iterator[Warning]:
+def _connections(path: KeyPath, provider: Provider, connections: int) -> Iterator[Located]:
     if provider.connections and connections > provider.connections:
         text = f"{provider.title} allows {provider.connections} submissions of one mailbox at a time"
         yield (*path, "limits", "connections"), text
 
 
-def _amounts(path: KeyPath, provider: Provider, rate: float) -> Iterator[Warning]:
+def _amounts(path: KeyPath, provider: Provider, rate: float) -> Iterator[Located]:
     if provider.per_minute and rate > provider.per_minute:
         yield path, f"its routes make {rate:.4g} messages a minute; {provider.title} allows {provider.per_minute}"
     if provider.per_day and rate * _DAY > provider.per_day:

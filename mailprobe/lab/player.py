@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Final
 
 from mailprobe.lab.behaviour import (
@@ -252,11 +251,3 @@ class OutageBehaviour:
 
 def _until(effect: Effect, phase: Phase, now: float) -> float:
     return phase.end if effect.seconds is None else now + effect.seconds
-
-
-def windows(outage: Outage) -> Iterator[tuple[float, float]]:
-    """The stretches of impact, as (begin, end): phases that follow on each other and are not `recovered`."""
-    for ill, phases in groupby(outage.phases, key=lambda phase: phase.label != "recovered"):
-        if ill:
-            stretch = list(phases)
-            yield stretch[0].begin, stretch[-1].end

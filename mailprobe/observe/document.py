@@ -94,7 +94,7 @@ def summary_document(record: Record, clock: Clock) -> Document:
     }
 
 
-def report_document(report: RouteReport, clock: Clock) -> Document:
+def route_report_document(report: RouteReport, clock: Clock) -> Document:
     """What may be said of a route now."""
     return {
         "state": report.state,

@@ -1,8 +1,8 @@
 """The one writer of metrics: takes events in, gives exposition text out.
 
 What time alone changes (ages, blindness, states) is put right when somebody asks. `render` does it at once and is
-for the one-shot and tests; `page` is for the agent: it gives the loop back after every few routes, and joins and
-compresses in a thread.
+for the one-shot and tests; `stream` and `packed` are for the agent: they give the loop back after every few routes,
+and join and compress in a thread.
 """
 
 from __future__ import annotations

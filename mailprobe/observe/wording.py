@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import floor
+from typing import Final
 
 from mailprobe.errors import Reason, Reply, plain_text
 from mailprobe.message import Category, category_of, category_of_bounce
-from mailprobe.model import AttemptOutcome, Bounce, Cause, Outcome, Verdict
+from mailprobe.model import AttemptOutcome, Bounce, Cause, Outcome, Peer, TranscriptLine, Verdict
 from mailprobe.observe.history import Record
+
+_LONGEST: Final = 1000
 
 
 def seconds_text(seconds: float) -> str:
@@ -38,6 +41,16 @@ def span_text(seconds: float) -> str:
 def percent_text(part: float) -> str:
     """A part of the whole with two decimals, never rounded up: 100% is all of it."""
     return f"{floor(part * 10_000) / 100:.2f}%"
+
+
+def peer_words(peer: Peer) -> str:
+    """The server of a connection: `mx1.example.com (192.0.2.1) port 25`; an address that was its name once only."""
+    return f"{peer.host}{f' ({peer.address})' if peer.address != peer.host else ''} port {peer.port}"
+
+
+def transcript_line(line: TranscriptLine) -> str:
+    """When, which way, what: a line of what was said on the wire, safe to show."""
+    return f"{line.seconds:9.3f} {line.direction} {plain_text(line.text, _LONGEST)}"
 
 
 def cause_words(cause: Cause) -> str:

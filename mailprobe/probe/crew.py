@@ -130,11 +130,6 @@ class Crew:
         if self._policy_checks:
             await asyncio.wait(self._policy_checks, timeout=within)
 
-    @property
-    def unswept(self) -> int:
-        """Proven canaries that still wait to be removed."""
-        return sum(len(watcher.sweeper) for watcher in self._watchers.values())
-
     async def _engage(self, plan: Plan, watermarks: Mapping[str, Mapping[str, Watermark]]) -> None:
         before, self.plan = self.plan, plan
         await self._keep_tokens(plan)

@@ -15,7 +15,16 @@ from mailprobe.errors import plain_text
 from mailprobe.model import Attempt, AttemptOutcome, Cause, Outcome
 from mailprobe.observe.findings import Findings, IncidentStory, Quantiles, RouteFigures
 from mailprobe.observe.history import Record
-from mailprobe.observe.wording import cause_words, outcome_words, percent_text, said, seconds_text, span_text
+from mailprobe.observe.wording import (
+    cause_words,
+    outcome_words,
+    peer_words,
+    percent_text,
+    said,
+    seconds_text,
+    span_text,
+    transcript_line,
+)
 from mailprobe.vendor import Acknowledgement
 
 ROUTES: Final = ("Route", "Judged", "Available", "Half", "90%", "99%", "Slowest")
@@ -139,9 +148,7 @@ def transcripts(record: Record) -> Iterator[tuple[str, Sequence[str]]]:
     """What was said on the wire, of the attempts of which it was kept."""
     for attempt in record.attempts:
         if attempt.transcript:
-            lines = [
-                f"{line.seconds:9.3f} {line.direction} {plain_text(line.text, _LONGEST)}" for line in attempt.transcript
-            ]
+            lines = [transcript_line(line) for line in attempt.transcript]
             yield f"Transcript of attempt {attempt.number}, seconds since {moment(attempt.begun)}", lines
 
 
@@ -178,7 +185,7 @@ def _not_delivered(route: RouteFigures) -> str:
 def _attempt(attempt: Attempt) -> str:
     """When, to whom, and what the last word was."""
     last = attempt.last_reply
-    peer = f"{attempt.peer.host} ({attempt.peer.address}) port {attempt.peer.port}" if attempt.peer else "no server"
+    peer = peer_words(attempt.peer) if attempt.peer else "no server"
     words = f"{moment(attempt.begun)} to {peer}: {attempt.outcome}"
     if attempt.outcome is not AttemptOutcome.ACCEPTED and attempt.stage:
         words += f" at {attempt.stage}"

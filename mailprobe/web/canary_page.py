@@ -11,7 +11,7 @@ from mailprobe.errors import Stage
 from mailprobe.model import Attempt
 from mailprobe.observe.families import METHODS
 from mailprobe.observe.history import Record
-from mailprobe.observe.wording import category, said, seconds_text
+from mailprobe.observe.wording import category, peer_words, said, seconds_text, transcript_line
 from mailprobe.web.html import Html, absolute, facts, marked, page, table
 from mailprobe.web.overview import Choice
 from mailprobe.web.pages import transit
@@ -64,7 +64,7 @@ def _transit(record: Record) -> str:
 
 def _attempt(clock: Clock, attempt: Attempt, record: Record | None = None) -> str:
     """An attempt; `record`: it was the last, so that the way to the mailbox follows."""
-    lines = "\n".join(f"{line.seconds:9.3f} {line.direction} {line.text}" for line in attempt.transcript)
+    lines = "\n".join(transcript_line(line) for line in attempt.transcript)
     rows = tuple(_stages(attempt, record))
     return "".join(
         (
@@ -81,8 +81,7 @@ def _of_attempt(clock: Clock, attempt: Attempt) -> Iterator[tuple[str, str]]:
     peer, tls, dns, policy = attempt.peer, attempt.tls, attempt.dns, attempt.policy
     yield "Begun", absolute(clock, attempt.begun)
     if peer:
-        address = f" ({peer.address})" if peer.address != peer.host else ""
-        yield "Server", f"{peer.host}{address} port {peer.port}"
+        yield "Server", peer_words(peer)
     if dns and (dns.exchangers or dns.implicit):
         hosts = ", ".join(f"{host} ({preference})" for host, preference in dns.exchangers)
         yield "Mail exchangers", hosts or "none, so the domain itself"

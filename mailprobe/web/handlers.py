@@ -12,7 +12,13 @@ from aiohttp import web
 from mailprobe import __version__
 from mailprobe.clock import Clock
 from mailprobe.errors import plain_text
-from mailprobe.observe.document import SCHEMA, canary_document, incident_document, report_document, summary_document
+from mailprobe.observe.document import (
+    SCHEMA,
+    canary_document,
+    incident_document,
+    route_report_document,
+    summary_document,
+)
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.metrics import OPENMETRICS, TEXT, Metrics
 from mailprobe.observe.states import States
@@ -185,7 +191,7 @@ class Handlers:
             "sender": route.sender,
             "mailbox": route.mailbox,
             "kind": route.kind,
-            **report_document(row.report, self._clock),
+            **route_report_document(row.report, self._clock),
             "last_canary": summary_document(row.last, self._clock) if row.last else None,
         }
 

@@ -29,7 +29,6 @@ from support.servers_postfix import running_postfix
 
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def precede(pid: int | str = "self") -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from mailprobe.clock import WrittenTime
 from mailprobe.errors import Reason, Reply, Stage
 from mailprobe.events import (
     ArrivedLate,
@@ -158,6 +157,3 @@ def findings(path: Path, *routes: str, since: float = BEGIN, until: float = BEGI
 
 def a_report(found: Findings) -> Report:
     return Report("fra1", "1.2.3", BEGIN + 86400.0, found)
-
-
-WRITTEN = WrittenTime()

@@ -54,10 +54,7 @@ def with_accounts(directory: Path, names: Sequence[str], command: Sequence[str])
     if not absent:
         return list(command)
     lines = []
-    for kind, shape in (
-        ("passwd", "{name}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin\n"),
-        ("group", "{name}:x:{id}:\n"),
-    ):
+    for kind, shape in _ACCOUNT.items():
         copy = directory / kind
         shutil.copy(f"/etc/{kind}", copy)
         with copy.open("a") as text:

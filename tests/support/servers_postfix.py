@@ -8,13 +8,14 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from support import servers_greypolicy, servers_postlog
 from support.servers import Daemon, fill_in, free_ports, require_programs, require_root, run
 from support.servers_dovecot import Dovecot
+from support.waiting import until
 
 GREYLIST_SECONDS = 3
 _RECORD = re.compile(r"^(\d+\.\d{6}) (\S+?)\[\d+\]: ([0-9A-Za-z]{6,}): (.*)$")
@@ -83,7 +84,7 @@ class Postfix:
         """Start; greets on its ports when this returns."""
         (self.queue / "public" / "postlog").unlink(missing_ok=True)
         self._log.start()
-        _until((self.queue / "public" / "postlog").exists)
+        until((self.queue / "public" / "postlog").exists)
         self._master.start()
         for port in (self.mx_port, self.submission_port):
             self._master.wait_for(port, b"220 ")
@@ -147,7 +148,7 @@ class Postfix:
             found[:] = [record for record in self.records(queue_id) if text in record.text]
             return bool(found)
 
-        _until(logged, within)
+        until(logged, within)
         return found[0]
 
     def _run(self, program: str, *arguments: str) -> str:
@@ -191,14 +192,6 @@ class Postfix:
 
 
 _PORTS = tuple(name for name in Postfix.__annotations__ if name.endswith("_port"))
-
-
-def _until(condition: Callable[[], bool], within: float = 10.0) -> None:
-    end = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {within} s")
-        time.sleep(0.005)
 
 
 @contextlib.contextmanager

@@ -13,26 +13,20 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.one_shot import TRACEBACK, command
+from support.waiting import until
 
 ROUTES = {
     f"demo-{sender}-{box}" for sender in ("office", "newsletter", "outside") for box in ("sales", "support", "alerts")
 }
 _LISTENING = "0A"
 """Source: include/net/tcp_states.h."""
-
-
-def _until(condition: Callable[[], bool], within: float = 30.0) -> None:
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, f"not within {within} s"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -55,7 +49,7 @@ class Demo:
 
     @property
     def url(self) -> str:
-        _until(lambda: "the status page" in self.out or self.process.poll() is not None)
+        until(lambda: "the status page" in self.out or self.process.poll() is not None)
         found = re.search(r"http://127\.0\.0\.1:\d+/", self.out)
         assert found, self.out + self.err
         return found[0]
@@ -125,7 +119,7 @@ def secrets_of(directory: Path) -> list[str]:
 
 def test_a_whole_demo(tmp_path: Path) -> None:
     with running(tmp_path, "--port", "0") as demo:
-        _until(lambda: demo.get("-/ready")[0] == 200)
+        until(lambda: demo.get("-/ready")[0] == 200)
         delivered: set[str] = set()
         pages = ""
 
@@ -135,7 +129,7 @@ def test_a_whole_demo(tmp_path: Path) -> None:
                     delivered.add(canary["route"])
             return delivered >= ROUTES
 
-        _until(all_delivered)
+        until(all_delivered)
         assert delivered == ROUTES
         newest = demo.json("api/v1/canaries?limit=1")["canaries"][0]["canary"]
         for path in ("", "metrics", "api/v1/routes", "api/v1/canaries?limit=500", f"canaries/{newest}"):
@@ -177,7 +171,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with running(tmp_path, "--port", str(port)) as demo:
             assert demo.process.wait(30) == 2
-            _until(lambda: not any(thread.is_alive() for thread in demo._threads))
+            until(lambda: not any(thread.is_alive() for thread in demo._threads))
             assert demo.out == ""
             assert TRACEBACK not in demo.err
             assert f"127.0.0.1:{port}" in demo.err
@@ -191,7 +185,7 @@ def test_the_usual_port_taken(tmp_path: Path) -> None:
             stack.enter_context(socket.create_server(("127.0.0.1", 10587)))
         demo = stack.enter_context(running(tmp_path))
         assert not demo.url.endswith(":10587/")
-        _until(lambda: demo.get("-/healthy")[0] == 200)
+        until(lambda: demo.get("-/healthy")[0] == 200)
         assert demo.end() == 0
         assert TRACEBACK not in demo.err
 
@@ -217,8 +211,8 @@ def test_an_outage_on_the_status_page(tmp_path: Path) -> None:
     file = tmp_path / "short.yaml"
     file.write_text(OUTAGE)
     with running(tmp_path, "--outage", str(file), "--speed", "200", "--port", "0") as demo:
-        _until(lambda: any(route["code"] == 550 for route in demo.json("api/v1/routes")["routes"]), 60)
-        _until(lambda: "The outage is over." in demo.out, 60)
+        until(lambda: any(route["code"] == 550 for route in demo.json("api/v1/routes")["routes"]), 60)
+        until(lambda: "The outage is over." in demo.out, 60)
         incidents = demo.json("api/v1/incidents")["incidents"]
         assert {incident["route"] for incident in incidents} == {"inbound-1", "inbound-2", "inbound-3"}
         for incident in incidents:
@@ -249,7 +243,7 @@ def test_an_outage_on_the_status_page(tmp_path: Path) -> None:
 def test_an_outage_that_cannot_be_played(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
     with running(tmp_path, *options) as demo:
         assert demo.process.wait(30) == 2
-        _until(lambda: not any(thread.is_alive() for thread in demo._threads))
+        until(lambda: not any(thread.is_alive() for thread in demo._threads))
         assert demo.out == ""
         assert said in demo.err
         assert TRACEBACK not in demo.err

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from support import browser as browsers
 from support.browser import GUISES, Guise, opened, running_browser
 from support.observing import Watch
 from support.staging import BUSY, Stage, staged
+from support.waiting import until
 
 from mailprobe.cli import main
 from mailprobe.web.overview import Choice, overview, rows
@@ -45,9 +45,9 @@ def browser() -> Iterator[Browser]:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """An agent whose mail to `sales` is refused, except from `newsletter`."""
     with staged(tmp_path_factory.mktemp("stage"), interval="1s", deadline="30s") as stage:
-        _until(lambda: _states(stage) == {"ok": 9})
+        until(lambda: _states(stage) == {"ok": 9}, 150)
         stage.break_mail("sales", untouched="newsletter")
-        _until(lambda: _states(stage) == {"ok": 7, "failing": 2})
+        until(lambda: _states(stage) == {"ok": 7, "failing": 2}, 150)
         yield stage
 
 
@@ -56,13 +56,6 @@ def _states(stage: Stage) -> dict[str, int]:
     assert agent
     found = [str(agent.states.of(route.name, agent.clock.now())) for route in agent.states.routes]
     return {state: found.count(state) for state in found}
-
-
-def _until(true: Callable[[], bool], within: float = 150.0) -> None:
-    end = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.1)
 
 
 def _section(page: Page, title: str) -> str:
@@ -75,7 +68,7 @@ def _section(page: Page, title: str) -> str:
 
 def test_the_page_shows_an_outage_and_its_recovery(browser: Browser, tmp_path: Path) -> None:
     with staged(tmp_path, interval="1s", deadline="30s") as stage, opened(browser, LIGHT) as page:
-        _until(lambda: _states(stage) == {"ok": 9})
+        until(lambda: _states(stage) == {"ok": 9}, 150)
         page.goto(stage.url)
         assert page.locator(".counts").inner_text().split() == ["0", "failing", "9", "ok"]
         assert page.get_by_role("heading", name="Not ok").count() == 0
@@ -95,7 +88,7 @@ def test_the_page_shows_an_outage_and_its_recovery(browser: Browser, tmp_path: P
         assert f"rcpt: {BUSY}" in page.locator("table.facts").first.inner_text()
         assert f"< {BUSY}" in page.locator("pre").inner_text()
         stage.mend()
-        _until(lambda: _states(stage) == {"ok": 9})
+        until(lambda: _states(stage) == {"ok": 9}, 150)
         page.goto(stage.url)
         assert page.locator(".counts").inner_text().split() == ["0", "failing", "9", "ok"]
         incidents = _section(page, "Incidents")
@@ -108,7 +101,7 @@ def test_the_report_says_what_the_api_says(stage: Stage) -> None:
     with urllib.request.urlopen(f"{stage.url}api/v1/incidents", timeout=20) as answer:
         told = {incident["id"]: incident for incident in json.load(answer)["incidents"]}
     # the journal is a moment behind
-    _until(lambda: {incident["id"] for incident in _report(stage)["incidents"]} == told.keys())
+    until(lambda: {incident["id"] for incident in _report(stage)["incidents"]} == told.keys(), 150)
     document = _report(stage)
     for incident in document["incidents"]:
         api = told[incident["id"]]

@@ -194,3 +194,30 @@ def test_check_shows_them(tmp_path: Path) -> None:
         "1 status feed",
         "  vendor  google_workspace  every 5m",
     ]
+
+
+def test_a_shard_asks_only_the_vendors_of_its_own(tmp_path: Path) -> None:
+    more = (
+        '  other: {submission: "localhost:26", tls: plaintext, from: canary@example.com}\n'
+        "mailboxes:\n"
+        '  inn: {address: canary@example.com, imap: "localhost:994", auth: {username: canary, password_file: secret}}\n'
+    )
+    file = tmp_path / "mailprobe.yaml"
+    (tmp_path / "secret").write_text("hunter2\n")
+    file.write_text(
+        BASE.replace("mailboxes:\n", more)
+        + "  back: {from: other, to: inn}\n"
+        + "status_feeds:\n"
+        + "".join(
+            f"  {name}: {{kind: rss, url: https://status.example.com/{name}, {of}}}\n"
+            for name, of in (
+                ("of-box", "mailboxes: [box]"),
+                ("of-other", "senders: [other]"),
+                ("of-all", "senders: [out, other]"),
+            )
+        )
+    )
+    plans = [load(file, {"MAILPROBE_AGENT__SHARD": f"{part}/2"}).plan for part in (1, 2)]
+    mine = {("in",): {"of-box", "of-all"}, ("back",): {"of-other", "of-all"}}
+    assert [set(plan.feeds) for plan in plans] == [mine[tuple(plan.routes)] for plan in plans]
+    assert set(load(file, {}).plan.feeds) == {"of-box", "of-other", "of-all"}
