@@ -78,11 +78,12 @@ def _about(clock: Clock, shown: Overview, version: str) -> str:
     choice = shown.choice
     again = f"refreshed every {REFRESH} s" if choice.refresh else "not refreshed"
     other = "pause" if choice.refresh else "refresh again"
+    vendors_link = '<a href="#vendors">vendors</a>, ' if shown.feeds else ""
     return (
         f"<p>As of {absolute(clock, clock.now())}, {again} "
         f'(<a href="{escape(choice.link(refresh=not choice.refresh))}">{other}</a>). '
         '<a href="#incidents">Incidents</a>, <a href="#mailboxes">mailboxes</a>, '
-        '<a href="#canaries">last canaries</a>. '
+        f'{vendors_link}<a href="#canaries">last canaries</a>. '
         '<a href="/metrics">Metrics</a>; <a href="/api/v1/routes">routes</a>, '
         '<a href="/api/v1/canaries">canaries</a>, <a href="/api/v1/incidents">incidents</a> as JSON. '
         f"Version {escape(version)}.</p>"

@@ -382,6 +382,7 @@ def test_what_vendors_say_is_escaped_and_an_unreachable_one_is_not_green() -> No
         FeedSeen("third"),
     )
     page = status(Watch(), feeds)
+    assert '<a href="#vendors">vendors</a>' in page
     assert ">Vendors</h2>" in page
     assert "Mail is &lt;b&gt;late&lt;/b&gt;" in page
     assert ">old" not in page

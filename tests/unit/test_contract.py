@@ -26,6 +26,7 @@ from mailprobe.web.server import not_ready
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STATUS_FEEDS = (ROOT / "deploy" / "STATUS_FEEDS.md").read_text(encoding="utf-8")
 
 OPTIONS = {
     "": {"--version", "-v", "--verbose", "--log-format"},
@@ -142,14 +143,15 @@ def test_readme_has_every_command() -> None:
 
 
 def test_the_configuration_in_readme_loads(tmp_path: Path) -> None:
-    """As it stands there, but for the directories, which this machine need not have."""
-    block = "".join(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+    """As it stands there, with the status feeds, but for the directories, which this machine need not have."""
+    block = "".join(re.findall(r"```yaml\n(.*?)```", README + STATUS_FEEDS, re.DOTALL))
     (tmp_path / "o365").write_text("a password\n")
     text = block.replace("/run/secrets", str(tmp_path)).replace("/var/lib/mailprobe", str(tmp_path))
     file = tmp_path / "mailprobe.yaml"
     file.write_text(text)
     configuration = load(file, {})
     assert set(configuration.plan.routes) == set(yaml.safe_load(text)["routes"])
+    assert set(configuration.plan.feeds) == {"microsoft", "filter"}
     assert configuration.warnings == ()
 
 
