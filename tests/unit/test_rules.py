@@ -11,6 +11,7 @@ from test_observe_metrics import CONTRACT
 
 from mailprobe.errors import Reason, Stage
 from mailprobe.model import Outcome, RouteState
+from mailprobe.observe.token_metrics import TokenResult
 
 LABELS = {name: set(labels) for name, _, *labels in map(str.split, CONTRACT.strip().splitlines())}
 SUFFIXES = re.compile(r"_(bucket|count|sum)$")
@@ -22,6 +23,7 @@ VALUES = {
     "outcome": {str(outcome) for outcome in Outcome},
     "stage": {str(stage) for stage in Stage},
     "reason": {str(reason) for reason in Reason},
+    "result": {str(result) for result in TokenResult},
 }
 EXPRESSIONS = sorted({" ".join(expression.split()) for expression in expressions()})
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
