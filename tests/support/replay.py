@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from support.rules import DEPLOY, RULES, faster
 from support.scrapes import Recording
 from support.servers import HOST
+
+ALERTMANAGER = DEPLOY / "alertmanager" / "alertmanager.yml"
+HOOKS = ("pager.example.net/hooks", "chat.example.net/hooks", "dead-man.example.net")
+"""Whom the example tells."""
 
 
 class Replay:
@@ -56,14 +62,22 @@ class Received:
 def serving(replay: Replay) -> Iterator[tuple[str, Received]]:
     """`host:port` at which the replay is scraped and webhooks are taken in."""
     received = Received(replay)
+    with serving_pages(replay.page, lambda path, post: received.posts.append((path, post, replay.now))) as address:
+        yield address, received
+
+
+@contextmanager
+def serving_pages(
+    page: Callable[[], str], take: Callable[[str, dict[str, Any]], None] = lambda path, post: None
+) -> Iterator[str]:
+    """`host:port` that answers every GET with a page of metrics, and hands the path and document of each POST on."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(replay.page().encode(), "text/plain; version=0.0.4")
+            self._answer(page().encode(), "text/plain; version=0.0.4")
 
         def do_POST(self) -> None:
-            document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            received.posts.append((self.path, document, replay.now))
+            take(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self._answer(b"", "text/plain")
 
         def _answer(self, body: bytes, kind: str) -> None:
@@ -80,7 +94,21 @@ def serving(replay: Replay) -> Iterator[tuple[str, Received]]:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            yield f"{HOST}:{server.server_address[1]}", received
+            yield f"{HOST}:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()
+
+
+def write_copies(directory: Path, receiver: str, speed: int) -> tuple[Path, list[Path]]:
+    """The shipped Alertmanager example and rules so many times as fast; webhooks go to `receiver`, `host:port`."""
+    text = faster(ALERTMANAGER.read_text(), speed)
+    for hook in HOOKS:
+        assert f"https://{hook}" in text
+        text = text.replace(f"https://{hook}", f"http://{receiver}/{hook}")
+    config = directory / "alertmanager.yml"
+    config.write_text(text)
+    copies = [directory / file.name for file in RULES]
+    for file, copy in zip(RULES, copies, strict=True):
+        copy.write_text(faster(file.read_text(), speed))
+    return config, copies

@@ -29,19 +29,23 @@ def test_cases() -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """What has to fire in an outage: alert, severity, and minutes after the impact at which it does."""
+    """What has to fire in an outage: alert, severity, and minutes after the impact at which it does.
+
+    `step` in seconds, of scrapes and evaluations: hours of an outage are played in larger ones.
+    """
 
     fires: tuple[tuple[str, str, float], ...]
     until: int
     routes: int = 3
     seed: int = 1
+    step: float = 30.0
 
 
 OUTAGES = {
     FOUNDING: Told((("MailProviderTrouble", "page", 10), ("MailRouteFailing", "page", 44)), 45),
-    "exo-2021-02-03": Told((("MailOverdue", "ticket", 60), ("MailProviderTrouble", "page", 70)), 75),
+    "exo-2021-02-03": Told((("MailOverdue", "ticket", 60), ("MailProviderTrouble", "page", 70)), 75, step=60.0),
     "exo-2023-10-11": Told((("MailProviderTrouble", "page", 10), ("MailDeferralsRising", "ticket", 29)), 30),
-    "exo-imap-2026-01-02": Told((("MailboxRefusing", "ticket", 120),), 121, routes=1),
+    "exo-imap-2026-01-02": Told((("MailboxRefusing", "ticket", 120),), 121, routes=1, step=60.0),
     "gmail-2020-12-15": Told((("MailRouteDegraded", "page", 12), ("MailErrorBudgetBurn", "page", 30)), 35),
     "postmark-2024-09-16": Told((("MailProviderTrouble", "page", 5), ("MailRouteFailing", "page", 8)), 10),
 }
@@ -75,11 +79,13 @@ def test_an_outage(name: str, tmp_path: Path) -> None:
     """Silent before it, told in it; a healthy provider beside it is never spoken of."""
     told = OUTAGES[name]
     ill = [Played(f"inbound{number}", "contoso", find(name)) for number in range(told.routes)]
-    recording = record([*ill, Played("other", "fabrikam", None)], told.until * MINUTE, step=30.0, seed=told.seed)
+    recording = record([*ill, Played("other", "fabrikam", None)], told.until * MINUTE, step=told.step, seed=told.seed)
     expected = [silent("", minute) for minute in (-10, -5, -0.5)]
     expected += [silent('provider="fabrikam"', minute) for minute in range(0, told.until, 5)]
     expected += [firing(*fires) for fires in told.fires]
-    write_tests(tmp_path / "outage.yml", list(recording.input_series(TARGET, metrics_used())), expected, "30s")
+    write_tests(
+        tmp_path / "outage.yml", list(recording.input_series(TARGET, metrics_used())), expected, f"{told.step:.0f}s"
+    )
     promtool("test", "rules", str(tmp_path / "outage.yml"))
 
 

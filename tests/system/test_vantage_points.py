@@ -17,6 +17,8 @@ from support.servers import HOST
 from support.servers_fixtures import MailLab
 from support.servers_prometheus import Prometheus
 
+WITHIN = 120.0
+"""Seconds for what usually takes ten: agents, servers and Prometheus share the machine with other tests."""
 SITES = ("fra1", "nyc1", "sgp1")
 ALONE = "site_route:mailprobe_route_alone:bool"
 TROUBLE = "route:mailprobe_route_trouble:quorum"
@@ -43,7 +45,7 @@ def firing(prometheus: Prometheus, prefix: str) -> list[dict[str, str]]:
     return [labels for labels in prometheus.firing() if labels["alertname"].startswith(prefix)]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_site_problem_and_a_provider_problem(
     mail_lab: MailLab, run_prometheus: Callable[..., Prometheus], tmp_path: Path
 ) -> None:
@@ -60,14 +62,16 @@ def test_a_site_problem_and_a_provider_problem(
         for agent in agents:
             stack.enter_context(agent.running(ready=False))
         for agent in agents:
-            agent.wait_ready(60)
+            agent.wait_ready(WITHIN)
         targets = [(f"{HOST}:{agent.port}", {"site": site}) for agent, site in zip(agents, SITES, strict=True)]
         prometheus = run_prometheus(rules=rules, targets={"mailprobe": targets}, interval="500ms")
-        prometheus.until(lambda: prometheus.values(OK) == {(): 3.0}, 60, "three sites to see the route well")
+        prometheus.until(lambda: prometheus.values(OK) == {(): 3.0}, WITHIN, "three sites to see the route well")
 
         for gate in ways[4:]:
             gate.close()
-        prometheus.until(lambda: firing(prometheus, "MailprobeSiteTrouble"), 60, "the site that is cut off to be named")
+        prometheus.until(
+            lambda: firing(prometheus, "MailprobeSiteTrouble"), WITHIN, "the site that is cut off to be named"
+        )
         assert {labels["site"] for labels in firing(prometheus, "MailprobeSiteTrouble")} == {"sgp1"}
         assert prometheus.query(f'{ALONE}{{site!="sgp1"}} == 1') == []
         assert prometheus.query(f"{TROUBLE} == 1") == []
@@ -75,7 +79,7 @@ def test_a_site_problem_and_a_provider_problem(
 
         for gate in ways[2:4]:
             gate.close()
-        prometheus.until(lambda: firing(prometheus, "MailRoute"), 60, "two of three to be an outage")
+        prometheus.until(lambda: firing(prometheus, "MailRoute"), WITHIN, "two of three to be an outage")
         (route,) = {labels["route"] for labels in firing(prometheus, "MailRoute")}
         assert route == "inbound"
-        prometheus.until(lambda: not firing(prometheus, "MailprobeSiteTrouble"), 60, "no site to be alone any more")
+        prometheus.until(lambda: not firing(prometheus, "MailprobeSiteTrouble"), WITHIN, "no site to be alone any more")
