@@ -52,6 +52,12 @@ def test_prometheus_scrapes_and_tells_the_other_services() -> None:
     assert settings["rule_files"] == ["/etc/prometheus/rules/*.rules.yml"]
 
 
+def test_alertmanager_tells_nobody() -> None:
+    """So that no alert leaves the machine."""
+    settings = yaml.safe_load(COMPOSE["configs"]["alertmanager"]["content"])
+    assert settings["receivers"] == [{"name": settings["route"]["receiver"]}]
+
+
 def test_the_agent_runs_as_the_file_says(engine: Engine, image: str, tmp_path: Path) -> None:
     service = SERVICES["mailprobe"]
     assert service["image"] == f"mailprobe:{__version__}"

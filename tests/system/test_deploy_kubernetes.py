@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import tarfile
 from base64 import b64decode
@@ -17,6 +18,7 @@ import yaml
 from support.charts import CHART, NAMESPACE, RELEASE, ChartError, helm, only, read, rendered
 
 from mailprobe import __version__
+from mailprobe.config.configuration import Configuration
 from mailprobe.config.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +28,9 @@ DASHBOARDS = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 MONITORING = json.loads((ROOT / "tests" / "support" / "monitoring_schema.json").read_text())
 
 pytestmark = pytest.mark.server("helm")
+
+OLDEST, NEWEST = "1.28", "1.37"
+"""The versions of Kubernetes; Chart.yaml names the oldest."""
 
 Document = dict[str, Any]
 CONFIG: Document = {
@@ -40,6 +45,14 @@ SETS: dict[str, Document] = {
     "memory": {"config": CONFIG, "existingSecret": "kept-by-somebody", "persistence": {"enabled": False}},
     "shards-memory": {"existingConfigMap": "theirs", "shards": 2, "persistence": {"enabled": False}},
     "claim": {"config": CONFIG, "persistence": {"existingClaim": "theirs"}, "serviceAccount": {"create": False}},
+    "numbers": {  # names that YAML would take for something else
+        "existingConfigMap": "1",
+        "existingSecret": "2",
+        "persistence": {"existingClaim": "3"},
+        "serviceAccount": {"name": "4"},
+        "priorityClassName": "5",
+    },
+    "numbered-storage": {"config": CONFIG, "persistence": {"storageClassName": "6"}},
     "pods": {
         "config": CONFIG,
         "podMonitor": {"enabled": True, "relabelings": [{"action": "labeldrop", "regex": "pod"}], "labels": {"r": "p"}},
@@ -85,7 +98,8 @@ def valid(document: Document) -> None:
     if document["apiVersion"].startswith("monitoring."):
         jsonschema.validate(document, MONITORING)
     else:
-        kubernetes_validate.validate(document, "1.37", strict=True)
+        for version in (OLDEST, NEWEST):
+            kubernetes_validate.validate(document, version, strict=True)
 
 
 def pod_of(documents: list[Document]) -> Document:
@@ -112,6 +126,15 @@ def restricted(pod: Document, container: Document) -> list[str]:
         "capabilities": own.get("capabilities") != {"drop": ["ALL"]},
     }
     return [name for name, is_wrong in wrong.items() if is_wrong]
+
+
+def loaded(text: str, directory: Path) -> Configuration:
+    """The configuration, with the secrets and the journal in this directory."""
+    file = directory / "mailprobe.yaml"
+    for place in ("/run/secrets/mailprobe", "/var/lib/mailprobe"):
+        text = text.replace(place, str(directory))
+    file.write_text(text)
+    return load(file, {})
 
 
 # ---- the chart
@@ -148,7 +171,7 @@ def test_kinds() -> None:
     assert kinds("smallest") == usual
     assert kinds("shards") == usual - {"Deployment", "PersistentVolumeClaim"} | {"StatefulSet", "PodDisruptionBudget"}
     assert kinds("memory") == usual - {"PersistentVolumeClaim", "Secret"}
-    monitoring = {"ServiceMonitor", *(["PrometheusRule"] if RULES else [])}
+    monitoring = {"ServiceMonitor", "PrometheusRule"}
     assert kinds("everything") == usual | {"NetworkPolicy", "PodDisruptionBudget"} | monitoring
 
 
@@ -157,23 +180,39 @@ def test_a_shard_is_told_which_part_is_its_own() -> None:
     workload = only(documents, "StatefulSet")
     assert workload["spec"]["replicas"] == 5
     environment = {each["name"]: each for each in pod_of(documents)["spec"]["containers"][0]["env"]}
-    assert environment["MAILPROBE_AGENT__SHARD"]["value"] == "$(POD_INDEX)/5"
-    assert environment["POD_INDEX"]["valueFrom"]["fieldRef"]["fieldPath"].endswith("['apps.kubernetes.io/pod-index']")
+    assert environment["MAILPROBE_AGENT__SHARD"]["value"] == "ordinal/5"  # of the host name, which is the pod's
+    assert "hostNetwork" not in pod_of(documents)["spec"]
+
+
+@pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
+def test_the_job_is_mailprobe_whatever_the_name(kind: str) -> None:
+    """The alert about an agent that is gone goes by the job's name."""
+    documents = rendered({"config": CONFIG, "nameOverride": "canaries", kind: {"enabled": True}})
+    spec = only(documents, kind[0].upper() + kind[1:])["spec"]
+    (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "mailprobe", "action": "replace"}]
 
 
 def test_the_configuration_loads(tmp_path: Path) -> None:
     documents = rendered(SETS["smallest"])
     for name, value in only(documents, "Secret")["data"].items():
         (tmp_path / name).write_bytes(b64decode(value))
-    text = only(documents, "ConfigMap")["data"]["mailprobe.yaml"]
-    file = tmp_path / "mailprobe.yaml"
-    file.write_text(text.replace("/run/secrets/mailprobe", str(tmp_path)).replace("/var/lib/mailprobe", str(tmp_path)))
-    agent = load(file, {}).agent
+    agent = loaded(only(documents, "ConfigMap")["data"]["mailprobe.yaml"], tmp_path).agent
     assert (agent.name, agent.listen, agent.journal) == (
         f"{RELEASE}-mailprobe",
         ("::", 10587),
         tmp_path / "journal.db",
     )
+
+
+def test_the_values_that_the_documentation_shows_load_without_a_warning(tmp_path: Path) -> None:
+    shown = re.search(r"```yaml\n(existingSecret: .*?)```", (ROOT / "deploy" / "README.md").read_text(), re.DOTALL)
+    assert shown
+    documents = rendered(yaml.safe_load(shown[1]))
+    (text,) = (each["data"]["mailprobe.yaml"] for each in documents if "mailprobe.yaml" in each.get("data", ()))
+    (tmp_path / "o365").write_text("hunter2")
+    configuration = loaded(text, tmp_path)
+    assert (set(configuration.plan.routes), configuration.warnings) == ({"internal"}, ())
 
 
 def test_what_the_configuration_says_wins() -> None:
@@ -184,13 +223,14 @@ def test_what_the_configuration_says_wins() -> None:
     assert said["agent"]["journal"] == "/var/lib/mailprobe/journal.db"
 
 
-def test_a_change_of_configuration_or_secrets_rolls_the_pods() -> None:
+def test_a_change_of_configuration_rolls_the_pods_and_says_nothing_of_secrets() -> None:
     changed = copy.deepcopy(SETS["smallest"])
     changed["config"]["routes"]["inbound"]["interval"] = "30s"
     secret = SETS["smallest"] | {"secrets": {"mailboxes.box.password": "hunter3"}}
-    checksums = [pod_of(rendered(values))["metadata"]["annotations"] for values in (SETS["smallest"], changed, secret)]
-    assert checksums[0]["checksum/config"] != checksums[1]["checksum/config"]
-    assert checksums[0]["checksum/secrets"] == checksums[1]["checksum/secrets"] != checksums[2]["checksum/secrets"]
+    pods = [pod_of(rendered(values)) for values in (SETS["smallest"], changed, secret)]
+    checksums = [pod["metadata"]["annotations"]["checksum/config"] for pod in pods]
+    assert checksums[0] != checksums[1]
+    assert pods[2] == pods[0]  # whoever may see the pod could try passwords on a checksum of them
 
 
 def test_rules_and_dashboards_are_those_of_the_tree() -> None:
@@ -216,7 +256,8 @@ def test_a_packaged_chart_holds_them_too(tmp_path: Path) -> None:
 
 
 def test_the_chart_is_of_this_version() -> None:
-    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["appVersion"], chart["kubeVersion"]) == (__version__, f">={OLDEST}.0-0")
     for file in (MANIFESTS / "kustomization.yaml", MANIFESTS / "sidecar" / "kustomization.yaml"):
         assert yaml.safe_load(file.read_text())["images"] == [{"name": "mailprobe", "newTag": __version__}]
 
@@ -308,8 +349,7 @@ def test_the_example_configurations_load(directory: Path, tmp_path: Path) -> Non
     for section in ("senders", "mailboxes"):
         for name in settings[section]:
             (tmp_path / f"{section}.{name}.password").write_text("hunter2")
-    file = tmp_path / "mailprobe.yaml"
-    file.write_text(text.replace("/run/secrets/mailprobe", str(tmp_path)).replace("/var/lib/mailprobe", str(tmp_path)))
-    configuration = load(file, {})
+    (tmp_path / "o365").write_text("hunter2")
+    configuration = loaded(text, tmp_path)
     assert configuration.warnings == ()
     assert set(configuration.plan.routes) == set(settings["routes"])

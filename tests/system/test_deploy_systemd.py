@@ -11,16 +11,16 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from support.containers import Engine
 from support.servers import require_programs
 from support.sidecars import Sidecar
 
-from mailprobe.cli import main
+from mailprobe.config.load import load
 
 pytestmark = [pytest.mark.server("systemd"), pytest.mark.timeout(600)]
 
-UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "mailprobe.service"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNIT = DEPLOY / "systemd" / "mailprobe.service"
 EXPOSURE = 1.5
 """At most; of 10. What is left is that it talks to the network."""
 
@@ -55,20 +55,24 @@ def test_the_unit_is_hardened() -> None:
 
 
 def test_its_credentials_are_found(tmp_path: Path) -> None:
-    """The directory of credentials is flat: one file for each LoadCredential."""
+    """The directory of credentials is flat: one file for each LoadCredential that the documentation shows."""
     environment = dict(line.split("=", 1) for line in settings()["Environment"])
     environment = {name: value.replace("%d", str(tmp_path)) for name, value in environment.items()}
     environment["MAILPROBE_AGENT__JOURNAL"] = str(tmp_path / "journal.db")
     file = tmp_path / "mailprobe.yaml"
     file.write_text(
-        "senders: {office365: {submission: 'smtp.lab.test:587', from: a@lab.test, auth: {username: a}}}\n"
-        "mailboxes: {box: {imap: 'imap.lab.test:993', address: b@lab.test, auth: {username: b}}}\n"
-        "routes: {r: {from: office365, to: box}}\n"
+        "senders: {office365: {provider: microsoft365, from: a@lab.test, auth: &login {username: a, oauth2: "
+        "{provider: microsoft365, tenant: lab.test, client_id: c}}}}\n"
+        "mailboxes: {contoso: {provider: microsoft365, address: a@lab.test, auth: *login}}\n"
+        "routes: {r: {from: office365, to: contoso}}\n"
     )
-    for name in ("senders.office365.password", "mailboxes.box.password"):
+    shown = re.findall(r"^LoadCredential=([\w.]+):/", (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert f"LoadCredential={shown[0]}:" in UNIT.read_text()
+    for name in shown:
         (tmp_path / name).write_text("hunter2")
-    result = CliRunner().invoke(main, ["check", "-c", str(file)], env=environment)
-    assert result.exit_code == 0, result.output
+    configuration = load(file, environment)
+    assert configuration.warnings == ()
+    assert configuration.plan.routes.keys() == {"r"}
 
 
 def allowed() -> list[str]:

@@ -69,14 +69,11 @@ metadata:
     {{- if not .Values.existingConfigMap }}
     checksum/config: {{ include "mailprobe.config" . | sha256sum | trunc 63 }}
     {{- end }}
-    {{- if .Values.secrets }}
-    checksum/secrets: {{ toYaml .Values.secrets | sha256sum | trunc 63 }}
-    {{- end }}
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "mailprobe.serviceAccount" . }}
+  serviceAccountName: {{ include "mailprobe.serviceAccount" . | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: 15
@@ -85,7 +82,7 @@ spec:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with .Values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   securityContext:
     runAsNonRoot: true
@@ -110,9 +107,7 @@ spec:
         {{- if gt (int .Values.shards) 1 }}
         - name: MAILPROBE_AGENT__NAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
-        - name: POD_INDEX
-          valueFrom: {fieldRef: {fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']"}}
-        - {name: MAILPROBE_AGENT__SHARD, value: "$(POD_INDEX)/{{ .Values.shards }}"}
+        - {name: MAILPROBE_AGENT__SHARD, value: "ordinal/{{ .Values.shards }}"}
         {{- end }}
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
@@ -150,11 +145,11 @@ spec:
   volumes:
     - name: config
       configMap:
-        name: {{ default (include "mailprobe.fullname" .) .Values.existingConfigMap }}
+        name: {{ default (include "mailprobe.fullname" .) .Values.existingConfigMap | quote }}
     {{- with include "mailprobe.secret" . }}
     - name: secrets
       # 0440
-      secret: {secretName: {{ . }}, defaultMode: 288, optional: false}
+      secret: {secretName: {{ . | quote }}, defaultMode: 288, optional: false}
     {{- end }}
     {{- if not .Values.persistence.enabled }}
     - name: journal
@@ -162,7 +157,7 @@ spec:
     {{- else if eq (int .Values.shards) 1 }}
     - name: journal
       persistentVolumeClaim:
-        claimName: {{ default (include "mailprobe.fullname" .) .Values.persistence.existingClaim }}
+        claimName: {{ default (include "mailprobe.fullname" .) .Values.persistence.existingClaim | quote }}
     {{- end }}
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
@@ -190,7 +185,7 @@ httpGet:
 accessModes: [ReadWriteOnce]
 resources: {requests: {storage: {{ .Values.persistence.size }}}}
 {{- with .Values.persistence.storageClassName }}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -199,15 +194,15 @@ storageClassName: {{ . }}
   path: /metrics
   interval: {{ .interval }}
   scrapeTimeout: {{ .scrapeTimeout }}
-  {{- if or .site .relabelings }}
   relabelings:
+    # one job for all agents, whose name the alert about an agent that is gone goes by
+    - {targetLabel: job, replacement: mailprobe, action: replace}
     {{- with .site }}
     - {targetLabel: site, replacement: {{ . | quote }}, action: replace}
     {{- end }}
     {{- with .relabelings }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- end }}
   {{- with .endpoint }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
