@@ -26,7 +26,7 @@ from typing import Any
 
 import pip
 
-from support.servers import ENVIRONMENT, missing, require_programs, require_root
+from support.servers import ENVIRONMENT, missing, proxies, require_programs, require_root
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -156,7 +156,7 @@ def make_base(engine: Engine) -> None:
         _write(hook, _LIKE_THE_OFFICIAL_ONE % {"pip": Path(pip.__file__).parent})
         new = tar.with_suffix(".new.tar")
         hooks = f'--extract-hook=sh {hook} "$1"'
-        engine("mmdebstrap", *_ONLY_UNPACKED, f"--include={PACKAGES}", hooks, SUITE, str(new))
+        _unpack(PACKAGES, new, hooks)
         new.rename(tar)
     changes = ("--change", 'CMD ["python3"]', "--change", f"ENV PATH={_PATH}")
     engine("podman", "import", "--quiet", *changes, str(tar), BASE)
@@ -181,7 +181,7 @@ def found_kubectl() -> str:
     program, tar = directory / "kubectl", directory / "kubectl.tar"
     with locked(directory / "kubectl.lock"):
         if not program.exists():
-            Engine(directory)("mmdebstrap", *_ONLY_UNPACKED, "--include=kubernetes-client", SUITE, str(tar))
+            _unpack("kubernetes-client", tar)
             with tarfile.open(tar) as archive:
                 content = archive.extractfile("./usr/bin/kubectl")
                 assert content
@@ -199,6 +199,32 @@ def locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _unpack(packages: str, tar: Path, *options: str) -> None:
+    """Packages of SUITE and all that they depend on, as an archive."""
+    command = ["mmdebstrap", *_ONLY_UNPACKED, *_apt_proxies(), f"--include={packages}", *options, SUITE, str(tar)]
+    environment = ENVIRONMENT | proxies()
+    done = subprocess.run(
+        [*command, *_mirror()], stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _mirror() -> list[str]:
+    """Where this machine has Debian's packages from; none where it is not Debian, and mmdebstrap knows one."""
+    ask = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
+    found = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.split()
+    return [place for place in found if place.startswith("http")][:1]
+
+
+def _apt_proxies() -> list[str]:
+    """The proxies that this machine's apt is told to use: mmdebstrap does not read its settings."""
+    names = ["Acquire::http::Proxy", "Acquire::https::Proxy"]
+    dump = subprocess.run(
+        ["apt-config", "dump", "--format", '%F "%v";%n', *names], capture_output=True, text=True, check=True
+    )
+    return [f"--aptopt={line}" for line in dump.stdout.splitlines() if '""' not in line]
 
 
 def _cache() -> Path:

@@ -55,6 +55,11 @@ def require_programs(server: str, programs: Sequence[str], packages: str) -> Non
         missing(server, f"{', '.join(absent)} not found; apt-get install {packages}, or tests/run as root")
 
 
+def proxies() -> dict[str, str]:
+    """What the environment says of proxies, for what fetches packages."""
+    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+
+
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
     """A directory that daemons of other users can enter, short enough for Unix sockets below it; removed at the end."""

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from support.servers import ENVIRONMENT, missing, require_programs, require_root, run
+from support.servers import ENVIRONMENT, missing, proxies, require_programs, require_root, run
 
 _FREE_ID = 64_999
 _ACCOUNT = {"passwd": "{name}:x:{id}:{id}::/nonexistent:/usr/sbin/nologin\n", "group": "{name}:x:{id}:\n"}
@@ -66,14 +66,10 @@ def with_accounts(directory: Path, names: Sequence[str], command: Sequence[str])
 
 def _download(server: str, packages: Sequence[str], target: Path) -> None:
     fetch = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages]
-    done = subprocess.run(fetch, cwd=target, env=ENVIRONMENT | _proxies(), capture_output=True, text=True)
+    done = subprocess.run(fetch, cwd=target, env=ENVIRONMENT | proxies(), capture_output=True, text=True)
     if done.returncode:
         missing(server, f"its packages cannot be downloaded (apt-get update?): {done.stderr.strip()[-300:]}")
     (target / "complete").touch()
-
-
-def _proxies() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
 
 
 def _release() -> str:

@@ -13,7 +13,7 @@ from support.containers import BASE, Engine
 from support.one_shot import TRACEBACK
 from support.sidecars import Sidecar
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("image")]
+pytestmark = pytest.mark.timeout(600)
 
 USER = 65532
 

