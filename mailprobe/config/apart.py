@@ -6,11 +6,12 @@ agent could measure nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,16 +27,32 @@ def load_apart(path: Path, environ: Mapping[str, str]) -> Configuration:
     Raises ConfigurationError as that does, and RuntimeError where the child failed otherwise (a bug of ours, said on
     stderr).
     """
-    child = subprocess.run(  # noqa: S603 - our own program
+    with reading(path, environ) as configuration:
+        return configuration()
+
+
+@contextlib.contextmanager
+def reading(path: Path, environ: Mapping[str, str]) -> Iterator[Callable[[], Configuration]]:
+    """Lets the child read while the block does something else; what the block is given ends it as `load_apart` does."""
+    with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", _CHILD, str(path), *sys.path],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         env=dict(environ),
         start_new_session=True,  # a Ctrl-C is for us
-    )
+    ) as child:
+        try:
+            yield lambda: _answered(child)
+        except BaseException:
+            child.kill()  # whoever reads a pipe may do so for ever
+            raise
+
+
+def _answered(child: subprocess.Popen[bytes]) -> Configuration:
+    answered, _ = child.communicate()
     if child.returncode:
         raise RuntimeError(f"the reader of the configuration ended with status {child.returncode}")
-    result: Configuration | tuple[str, ...] = pickle.loads(child.stdout)  # noqa: S301 - our own child's
+    result: Configuration | tuple[str, ...] = pickle.loads(answered)  # noqa: S301 - our own child's
     if isinstance(result, tuple):
         raise ConfigurationError(*result)
     return result
