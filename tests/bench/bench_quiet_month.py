@@ -26,7 +26,7 @@ from support.scrapes import notation
 from support.simulations import Month
 from workbench import machine
 
-from mailprobe.model import RouteState
+from mailprobe.model import Canary, RouteState
 
 SCRAPE = 15.0
 AROUND = 360.0
@@ -57,7 +57,7 @@ class NotedMonth(Month):
         Month.__post_init__(self)
         self.shares = {f"route{number}": Steps() for number in range(self.routes)}
 
-    def _attempt(self, canary, number: int, attempt: int, at: float) -> None:  # type: ignore[no-untyped-def]
+    def _attempt(self, canary: Canary, number: int, attempt: int, at: float) -> None:
         super()._attempt(canary, number, attempt, at)
         route = f"route{number}"
         self.shares[route].become(at, self.states.share(route))

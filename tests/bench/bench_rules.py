@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,9 @@ def metrics(routes: int) -> Iterator[Line]:
             yield line("route_state", f'{route},state="{state}"')
         for outcome in Outcome:
             yield line("canaries_total", f'{route},outcome="{outcome}"', 0.1, 2 * HOUR)
-        for stage, reason in families.FAILURES_TOTAL.zeros:
-            yield line("failures_total", f'{route},stage="{stage}",reason="{reason}"', 0.01)
+        for kind, (stage, reason) in enumerate(families.FAILURES_TOTAL.zeros):
+            found = line("failures_total", f'{route},stage="{stage}",reason="{reason}"', 0.01)
+            yield found if kind % 10 == 0 else replace(found, rises=0.0)  # most kinds never happen
         for code in ("451", "450", "421"):
             yield line("deferrals_total", f'{route},stage="rcpt",code="{code}",enhanced_code="4.3.2"', 0.05)
         for bound in (*map(repr, families.DELAY_BUCKETS), "+Inf"):
@@ -215,7 +216,7 @@ def main() -> None:
             assert prometheus.daemon.process is not None
             precede(prometheus.daemon.process.pid)
             seen: dict[str, set[str]] = {}
-            prometheus.until(lambda: least_run(prometheus, seen) >= 3, 400, "every rule to have run three times")
+            prometheus.until(lambda: least_run(prometheus, seen) >= 2, 400, "every rule to have run twice")
             report(prometheus)
 
 
