@@ -100,7 +100,15 @@ class Metrics:
         self._blind_since: dict[str, float] = {}
         self._shown: dict[str, RouteState] = {}
         self._tasks: set[str] = set()
-        self._handlers: dict[type, Callable[[Any], None]] = {
+        self._handlers = self._handled(tokens)
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event in; of routes and mailboxes that are not in the configuration nothing is kept."""
+        if handler := self._handlers.get(type(event)):
+            handler(event)
+
+    def _handled(self, tokens: TokenMetrics) -> dict[type[Event], Callable[[Any], None]]:
+        return {
             CanaryOpened: lambda event: self._expect(event.canary),
             CanaryRestored: lambda event: self._expect(event.canary),
             AttemptBegun: self._attempt_begun,
@@ -133,11 +141,6 @@ class Metrics:
             VendorStatusSeen: self._vendor_status,
             VendorAcknowledged: self._vendor_acknowledged,
         }
-
-    def __call__(self, event: Event) -> None:
-        """Takes an event in; of routes and mailboxes that are not in the configuration nothing is kept."""
-        if handler := self._handlers.get(type(event)):
-            handler(event)
 
     @property
     def routes(self) -> tuple[str, ...]:

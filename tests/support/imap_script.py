@@ -389,3 +389,11 @@ def _verb(line: bytes) -> str:
 def named(value: object) -> str:
     """An id of a test's parameter that is the same in every process: no addresses, nothing of two megabytes."""
     return getattr(value, "__name__", None) or str(value)[:60]
+
+
+def stocked(count: int) -> Box:
+    """A folder with so many messages."""
+    box = Box()
+    for number in range(1, count + 1):
+        box.deliver(b"Subject: %d\r\n\r\n" % number)
+    return box

@@ -6,6 +6,9 @@ import itertools
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
 from mailprobe.errors import Reason, Reply, Stage
 from mailprobe.events import (
     AttemptBegun,
@@ -125,3 +128,19 @@ def a_sighting(canary: Canary, noticed: float) -> Sighting:
     return Sighting(
         canary.id, canary.mailbox, "INBOX", False, 1, 7, noticed, noticed - 0.01, True, 1_769_108_405.0, HEADERS
     )
+
+
+OWNERS = ("route", "mailbox", "endpoint", "feed")
+
+
+def values(watch: Watch, name: str, openmetrics: bool = False) -> dict[tuple[str, ...], float]:
+    """The samples of a name by their labels' values, without the owner, which comes first."""
+    parse = parse_openmetrics if openmetrics else parse_text
+    families = parse(watch.metrics.render(openmetrics).decode())
+    found = [sample for family in families for sample in family.samples if sample.name == name]
+    return {_without_owner(sample.labels): sample.value for sample in found}
+
+
+def _without_owner(labels: dict[str, str]) -> tuple[str, ...]:
+    first = next(iter(labels), None)
+    return tuple(value for label, value in labels.items() if not (label == first and label in OWNERS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from support.observing import ROUTE, TLS, Watch, a_sighting
+from support.observing import ROUTE, TLS, Watch, a_sighting, values
 
 from mailprobe.errors import ProbeFailure, Reason, Reply, Stage
 from mailprobe.events import (
@@ -107,22 +107,6 @@ mailprobe_config_last_reload_successful gauge
 mailprobe_config_last_reload_success_timestamp_seconds gauge
 mailprobe_build_info gauge version python
 """
-
-
-OWNERS = ("route", "mailbox", "endpoint", "feed")
-
-
-def values(watch: Watch, name: str, openmetrics: bool = False) -> dict[tuple[str, ...], float]:
-    """The samples of a name by their labels' values, without the owner, which comes first."""
-    parse = parse_openmetrics if openmetrics else parse_text
-    families = parse(watch.metrics.render(openmetrics).decode())
-    found = [sample for family in families for sample in family.samples if sample.name == name]
-    return {_without_owner(sample.labels): sample.value for sample in found}
-
-
-def _without_owner(labels: dict[str, str]) -> tuple[str, ...]:
-    first = next(iter(labels), None)
-    return tuple(value for label, value in labels.items() if not (label == first and label in OWNERS))
 
 
 def everything() -> Watch:
