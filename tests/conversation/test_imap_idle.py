@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from support.imap_script import (
-    CAPABILITIES,
     PASSWORD_VARIABLE,
     Action,
     ImapServer,
@@ -28,18 +27,11 @@ pytestmark = both_loops
 
 Use = Callable[[Session], Awaitable[object]]
 IMPATIENT = 0.06
-NO_UIDPLUS = CAPABILITIES.replace(" UIDPLUS", "")
 
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PASSWORD_VARIABLE, "hunter2")
-
-
-async def using(server: ImapServer, use: Use) -> object:
-    async with server.running(), session_on(server) as session:
-        await session.select("INBOX")
-        return await use(session)
 
 
 async def failing(says: dict[str, Action | list[Action]], use: Use, timeout: float = 5.0) -> tuple[ProbeFailure, bool]:
