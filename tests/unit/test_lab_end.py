@@ -34,7 +34,7 @@ def left_open(work: Coroutine[object, object, None]) -> list[str]:
     return [str(warning.message) for warning in told]
 
 
-@pytest.mark.parametrize("turns", range(9))
+@pytest.mark.parametrize("turns", range(5))
 @pytest.mark.parametrize("door", ["submission_port", "submissions_port", "imap_port", "imaps_port", "dns_port"])
 def test_it_ends_as_soon_as_somebody_has_come(door: str, turns: int) -> None:
     async def come_and_go(client: socket.socket) -> None:
@@ -83,7 +83,7 @@ def test_it_does_not_wait_for_a_client_that_fell_silent_inside_tls(door: str) ->
     assert left_open(fall_silent()) == []
 
 
-@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("turns", range(6))
 def test_whoever_asks_for_a_name_may_be_cancelled_at_any_time(turns: int) -> None:
     async def ask() -> None:
         async with lab(USERS) as servers:
