@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame
-from boards.panels import instant, lines, number, prop, series, stacked, timeline, words
+from boards.panels import instant, lines, number, percentiles, prop, series, stacked, timeline, words
 from boards.promql import AGENTS, MAILBOXES, per_minute, quantile
 
 DAY = 86400
@@ -31,7 +31,7 @@ def build() -> model.Dashboard:
         board,
         ("Now", tiles()),
         ("Mailboxes", [watching(), blindness(), scans(), reconnects(), quota(), strangers()]),
-        ("Providers", [throttling(), certificates()]),
+        ("Providers", [throttling(), certificates(), tokens(), token_time(), token_ends(), feeds_read()]),
         ("Agent", [schedule_lag(), loop_lag(), in_flight(), skipped(), journal(), journal_errors(), memory(), cpu()]),
     )
 
@@ -194,6 +194,60 @@ def certificates() -> stat.Panel:
     return panel.orientation(shapes.VizOrientation.HORIZONTAL)
 
 
+def tokens() -> timeseries.Panel:
+    """Without a token nobody looks, and nothing is sent."""
+    panel = lines(
+        "Requests for tokens",
+        "Requests for OAuth2 tokens a minute by source and what came of them. rejected: the identity provider does not "
+        "want us (secret, certificate or consent); unavailable: it did not answer.",
+        [series(per_minute("mailprobe_token_requests_total", AGENTS, "source, result"), "{{source}} {{result}}")],
+        "cpm",
+        calcs=("max", "mean"),
+        no_value="No token was asked for",
+    )
+    return stacked(panel, bars=True)
+
+
+def token_time() -> timeseries.Panel:
+    """Slow comes before down."""
+    panel = percentiles(
+        "Time to get a token",
+        "How long identity providers took: half of the requests in each step less than p50, 95 % less than p95.",
+        "mailprobe_token_request_duration_seconds",
+        AGENTS,
+    )
+    points = panel.show_points(shapes.VisibilityMode.ALWAYS).point_size(6)  # a request an hour makes no line
+    return points.no_value("No token was asked for")
+
+
+def token_ends() -> stat.Panel:
+    """While it lasts, somebody can still do something."""
+    ends = f"mailprobe_token_expiry_timestamp_seconds{{{AGENTS}}} > 0"
+    panel = number(
+        "Tokens end in",
+        "Time until the token at hand ends, of the 6 that end first. Tokens are renewed ahead of that: one that has "
+        "ended could not be.",
+        instant(f"bottomk(6, min by (source) ({ends}) - time())", "{{source}}"),
+        "s",
+        size=(12, 8),
+        decimals=0,
+        steps=((None, "red"), (60, "orange"), (300, "green")),
+        no_value="There are none",
+    )
+    return panel.orientation(shapes.VizOrientation.HORIZONTAL)
+
+
+def feeds_read() -> timeseries.Panel:
+    """What a feed said long ago is worth little."""
+    return lines(
+        "Time since vendors' status feeds were read",
+        "Feeds are read every few minutes. While one cannot be read it is unreachable, and says nothing.",
+        [series(f"time() - max by (feed) (mailprobe_vendor_last_read_timestamp_seconds{{{AGENTS}}})", "{{feed}}")],
+        "s",
+        no_value="There are none",
+    )
+
+
 def _lag(title: str, description: str, histogram: str) -> timeseries.Panel:
     return lines(
         title,
@@ -238,16 +292,14 @@ def in_flight() -> timeseries.Panel:
 
 def skipped() -> timeseries.Panel:
     """What the agent did not manage."""
+    unseen = per_minute("mailprobe_canaries_total", f'{AGENTS}, outcome=~"skipped|unobserved"', "instance, outcome")
+    untimed = per_minute("mailprobe_transit_upper_bounds_total", AGENTS, "instance")
     return lines(
-        "Canaries skipped or unobserved",
-        "Canaries a minute that the agent could not start in time (skipped) or for which nobody could look "
-        "(unobserved): the probe's failure, not the mail's.",
-        [
-            series(
-                per_minute("mailprobe_canaries_total", f'{AGENTS}, outcome=~"skipped|unobserved"', "instance, outcome"),
-                "{{instance}} {{outcome}}",
-            )
-        ],
+        "Canaries skipped, unobserved or not timed",
+        "Canaries a minute that the agent could not start in time (skipped), for which nobody could look (unobserved), "
+        "or that came while nobody was looking, so that their delay is no measurement (not timed): the probe's "
+        "failure, not the mail's.",
+        [series(unseen, "{{instance}} {{outcome}}"), series(untimed, "{{instance}} not timed", "B")],
         "cpm",
         calcs=("max", "mean"),
         no_value="None",

@@ -10,11 +10,10 @@ from boards.panels import (
     STATE_STEPS,
     STATE_WORDS,
     Column,
-    bridged,
     columns,
     instant,
-    lines,
     number,
+    percentiles,
     prop,
     series,
     timeline,
@@ -61,7 +60,7 @@ def build() -> model.Dashboard:
         board,
         ("What happened", [*tiles(), states(), *course()]),
         ("Before, during, after", [by_outcome(), by_route()]),
-        ("What the servers said", [replies(), reasons()]),
+        ("What the servers said", [replies(), overview.reasons()]),
         ("What became of the rest, and what the vendor said", [late_by_route(), overview.vendor(), lag()]),
     )
 
@@ -166,14 +165,12 @@ def by_route() -> table.Panel:
 
 def by_latency() -> timeseries.Panel:
     """Slow before it broke, slow after it was mended."""
-    return bridged(
-        lines(
-            "Delivery time",
-            "Of the mail that came in time: half was quicker than p50, 95 % than p95. It says nothing of what did not "
-            "come.",
-            [series(quantile(0.5, DELIVERY, ROUTES), "p50"), series(quantile(0.95, DELIVERY, ROUTES), "p95", "B")],
-            "s",
-        )
+    return percentiles(
+        "Delivery time",
+        "Of the mail that came in time: half was quicker than p50, 95 % than p95. It says nothing of what did not "
+        "come.",
+        DELIVERY,
+        ROUTES,
     )
 
 
@@ -191,23 +188,6 @@ def replies() -> table.Panel:
         size=(12, 8),
         sort="Deferred",
         no_value="Nothing was refused",
-    )
-
-
-def reasons() -> table.Panel:
-    """What had no reply."""
-    times = counted("mailprobe_failures_total", ROUTES, "stage, reason", COARSELY) + " > 0"
-    return columns(
-        "Reasons",
-        "What stopped attempts, and what kept accepted canaries from arriving, within the time range.",
-        (
-            Column("stage", "Stage"),
-            Column("reason", "Reason"),
-            Column("Value #A", "Times", times),
-        ),
-        size=(12, 8),
-        sort="Times",
-        no_value="Nothing failed",
     )
 
 
@@ -236,7 +216,8 @@ def lag() -> stat.Panel:
     """We knew first?"""
     return number(
         "Vendor later than we, by",
-        "From the begin of our incident to the vendor's own first word of it in its status feed.",
+        "From our first sign of an incident to the vendor's first post on it in its status feed, of its latest one. "
+        "Below 0 the vendor was first.",
         instant(f"max by (feed) (mailprobe_vendor_acknowledgement_lag_seconds{{{AGENTS}}})", "{{feed}}"),
         "s",
         size=(4, 9),

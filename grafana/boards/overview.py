@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from grafana_foundation_sdk.builders import bargauge, heatmap, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import dashboard as model
 
@@ -9,6 +11,8 @@ from boards import frame
 from boards.panels import (
     STATE_STEPS,
     STATE_WORDS,
+    VENDOR_STEPS,
+    VENDOR_WORDS,
     Column,
     bars,
     bridged,
@@ -20,6 +24,7 @@ from boards.panels import (
     instant,
     lines,
     number,
+    percentiles,
     prop,
     series,
     stacked,
@@ -30,6 +35,7 @@ from boards.panels import (
 from boards.promql import (
     AGENTS,
     COARSELY,
+    INCIDENT,
     NOT_DELIVERED,
     OUTCOME_COLOURS,
     ROUTES,
@@ -38,8 +44,8 @@ from boards.promql import (
     counted,
     per_bucket,
     per_minute,
-    quantile,
     state_number,
+    vendor_number,
 )
 
 PERCENT = prop("unit", "percentunit")
@@ -47,6 +53,15 @@ ROUTE_LINK = {
     "title": "This route",
     "url": "/d/mailprobe-route?${__url_time_range}&${datasource:queryparam}&var-route=${__data.fields.Route}",
 }
+
+_ON_THE_WAY: Final = "resolve|connect|greeting|transit"
+_ENCRYPTION: Final = "starttls|tls"
+_PARTS: Final = (
+    ("B", f'stage=~"{_ON_THE_WAY}"'),
+    ("C", f'stage=~"{_ENCRYPTION}"'),
+    ("D", f'stage!~"{_ON_THE_WAY}|{_ENCRYPTION}"'),
+)
+"""Three queries, since each route has 42 series of what gets no reply, and one of all would take half a second."""
 
 
 def build() -> model.Dashboard:
@@ -70,7 +85,7 @@ def build() -> model.Dashboard:
         board,
         ("Is mail flowing?", [*tiles(), routes_now(), states(), vendor()]),
         ("Where does it stop?", [outcomes(), codes(), reasons(), affected()]),
-        ("How late is it?", [latency(), late(), availability_over_time(), percentiles()]),
+        ("How late is it?", [latency(), late(), availability_over_time(), delivery()]),
     )
 
 
@@ -191,13 +206,14 @@ def vendor() -> statetimeline.Panel:
     """Their word beside what is measured."""
     return timeline(
         "What vendors say, beside what we see",
-        "Whether a vendor's own status feed tells of an incident, above whether we have one. Empty without feeds.",
+        "What each vendor's own status feed says, above whether we have an incident. unreachable: the feed could not "
+        "be read, as happens when its vendor is in trouble. Only the last line is there without feeds.",
         [
-            series(f"max by (feed) (mailprobe_vendor_incident_open{{{AGENTS}}})", "{{feed}} says"),
-            series(f"max(mailprobe_incident_open{{{ROUTES}}})", "we see", "B"),
+            series(f"max by (feed) ({vendor_number(AGENTS)})", "{{feed}} says"),
+            series(f"{INCIDENT} * max(mailprobe_incident_open{{{ROUTES}}})", "we see", "B"),
         ],
-        words({"0": ("no incident", "green"), "1": ("incident", "red")}),
-        ((None, "green"), (1, "red")),
+        VENDOR_WORDS,
+        VENDOR_STEPS,
         size=(8, 9),
     )
 
@@ -233,15 +249,32 @@ def codes() -> timeseries.Panel:
 
 def reasons() -> bargauge.Panel:
     """Where and why: also what got no reply."""
-    found = counted("mailprobe_failures_total", ROUTES, "stage, reason", COARSELY)
     return bars(
-        "Failures by reason, the most frequent",
-        "What stopped attempts, and what kept accepted canaries from arriving, within the time range, by reason and "
-        "stage: before the conversation (resolve, connect), in it, or after it (transit).",
-        instant(f"sort_desc(topk(8, {found} > 0))", "{{reason}} at {{stage}}"),
+        "Failures, the most frequent",
+        "What stopped attempts, and what kept accepted canaries from arriving, within the time range: refusals by code "
+        "and stage, then what got no reply by reason and stage.",
+        [
+            instant(_most(_refusals()), "{{code}} at {{stage}}"),
+            *(instant(_most(_without_reply(part)), "{{reason}} at {{stage}}", ref) for ref, part in _PARTS),
+        ],
         size=(12, 8),
         no_value="Nothing failed",
     )
+
+
+def _without_reply(part: str) -> str:
+    matchers = f'{ROUTES}, {part}, reason!~"deferred|rejected"'
+    return counted("mailprobe_failures_total", matchers, "stage, reason", COARSELY)
+
+
+def _refusals() -> str:
+    """By code, which begins with a 4 or with a 5, so that the two do not meet."""
+    kinds = ("mailprobe_deferrals_total", "mailprobe_rejections_total")
+    return " or ".join(counted(kind, ROUTES, "stage, code") for kind in kinds)
+
+
+def _most(found: str) -> str:
+    return f"sort_desc(topk(5, ({found}) > 0))"
 
 
 def affected() -> timeseries.Panel:
@@ -299,17 +332,11 @@ def availability_over_time() -> timeseries.Panel:
     return colours_of(bridged(panel).max(1), {"availability": "green"})
 
 
-def percentiles() -> timeseries.Panel:
+def delivery() -> timeseries.Panel:
     """Usual and unusual."""
-    histogram = "mailprobe_delivery_duration_seconds"
-    return bridged(
-        lines(
-            "Delivery time, half and nearly all",
-            "Half of the deliveries in each step were quicker than p50, 95 % than p95.",
-            [
-                series(quantile(0.5, histogram, ROUTES), "p50"),
-                series(quantile(0.95, histogram, ROUTES), "p95", "B"),
-            ],
-            "s",
-        )
+    return percentiles(
+        "Delivery time, half and nearly all",
+        "Half of the deliveries in each step were quicker than p50, 95 % than p95.",
+        "mailprobe_delivery_duration_seconds",
+        ROUTES,
     )

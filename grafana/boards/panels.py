@@ -22,7 +22,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import heatmap as heat
 from grafana_foundation_sdk.models import prometheus as query_model
 
-from boards.promql import STATE_COLOURS, STATES
+from boards.promql import INCIDENT, STATE_COLOURS, STATES, VENDOR_COLOURS, VENDOR_STATES, quantile
 
 SOURCE: Final = shapes.DataSourceRef(type_val="prometheus", uid="${datasource}")
 MIN_STEP: Final = "1m"
@@ -30,6 +30,8 @@ MIN_STEP: Final = "1m"
 
 POINTS: Final = 90
 """Steps that a panel draws at most: four minutes each over six hours. More would be asked of 200 routes in vain."""
+HISTOGRAM_POINTS: Final = 60
+"""Where each step reads every bucket of every route: six minutes each over six hours."""
 COARSE_POINTS: Final = 16
 """Samples of each series for a number about the whole time range (`promql.COARSELY`)."""
 STATE_POINTS: Final = 120
@@ -88,6 +90,11 @@ def words(texts: Mapping[str, tuple[str, str]]) -> list[model.ValueMapping]:
 
 STATE_WORDS: Final = words({str(number): (state, STATE_COLOURS[state]) for state, number in STATES.items()})
 STATE_STEPS: Final = [(number or None, STATE_COLOURS[state]) for state, number in STATES.items()]
+
+_VENDOR: Final = {number: (state, VENDOR_COLOURS[state]) for state, number in VENDOR_STATES.items()}
+_BESIDE: Final = _VENDOR | {INCIDENT: ("incident of ours", "dark-red")}
+VENDOR_WORDS: Final = words({str(number): shown for number, shown in _BESIDE.items()})
+VENDOR_STEPS: Final = [(number or None, colour) for number, (_, colour) in _BESIDE.items()]
 
 
 def prop(name: str, value: object) -> model.DynamicConfigValue:
@@ -172,6 +179,13 @@ def bridged(panel: timeseries.Panel) -> timeseries.Panel:
     return panel.span_nulls(900_000)
 
 
+def percentiles(title: str, description: str, histogram: str, matchers: str) -> timeseries.Panel:
+    """What is usual and what is not, of a histogram in seconds."""
+    shown = ((0.5, "p50", "A"), (0.95, "p95", "B"))
+    queries = [series(quantile(part, histogram, matchers), name, ref) for part, name, ref in shown]
+    return bridged(lines(title, description, queries, "s")).max_data_points(HISTOGRAM_POINTS)
+
+
 def timeline(
     title: str,
     description: str,
@@ -205,7 +219,8 @@ def _legend_below() -> common.VizLegendOptions:
 
 def heat_map(title: str, description: str, query: prometheus.Dataquery, *, size: tuple[int, int]) -> heatmap.Panel:
     """A classic histogram over time: what is usual is dark, what is not is seen."""
-    panel = _dressed(heatmap.Panel(), title, description, "cpm", size).interval(MIN_STEP).max_data_points(POINTS)
+    panel = _dressed(heatmap.Panel(), title, description, "cpm", size).interval(MIN_STEP)
+    panel.max_data_points(HISTOGRAM_POINTS)
     panel.with_target(query.format(query_model.PromQueryFormat.HEATMAP))
     panel.calculate(False).cell_gap(1).show_legend().show_value(shapes.VisibilityMode.NEVER)
     panel.y_axis(heatmap.YAxisConfig().unit("s").axis_placement(shapes.AxisPlacement.LEFT))
@@ -221,10 +236,12 @@ def heat_map(title: str, description: str, query: prometheus.Dataquery, *, size:
 
 
 def bars(
-    title: str, description: str, query: prometheus.Dataquery, *, size: tuple[int, int], no_value: str
+    title: str, description: str, queries: Sequence[prometheus.Dataquery], *, size: tuple[int, int], no_value: str
 ) -> bargauge.Panel:
     """Counts beside each other, as bars."""
-    panel = _dressed(bargauge.Panel(), title, description, "short", size).with_target(query).no_value(no_value)
+    panel = _dressed(bargauge.Panel(), title, description, "short", size).no_value(no_value)
+    for query in queries:
+        panel.with_target(query)
     panel.interval(MIN_STEP).max_data_points(COARSE_POINTS)
     panel.orientation(shapes.VizOrientation.HORIZONTAL).display_mode(shapes.BarGaugeDisplayMode.BASIC).min(0)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 AGENTS: Final = 'job=~"$job", instance=~"$instance"'
@@ -14,6 +15,19 @@ STATES: Final = {"ok": 0, "degraded": 1, "failing": 2, "unknown": 3}
 """The number that stands for a state where a panel can only draw numbers."""
 
 STATE_COLOURS: Final = {"ok": "green", "degraded": "orange", "failing": "red", "unknown": "#8e8e8e"}
+
+VENDOR_STATES: Final = {"ok": 0, "degraded": 1, "outage": 2, "unknown": 3, "maintenance": 4, "unreachable": 5}
+"""The same for what a vendor says; `INCIDENT` is ours, beside it."""
+INCIDENT: Final = 6
+
+VENDOR_COLOURS: Final = {
+    "ok": "green",
+    "degraded": "orange",
+    "outage": "red",
+    "unknown": "#8e8e8e",
+    "maintenance": "#8ab8ff",
+    "unreachable": "#5f5f5f",
+}
 
 OUTCOME_COLOURS: Final = {
     "delivered": "green",
@@ -96,15 +110,22 @@ def quantile(part: float, histogram: str, matchers: str, window: str = "$__rate_
 
 
 def state_number(matchers: str) -> str:
-    """The state of each route as its number in `STATES`; the labels of its target and the route are kept.
+    """The state of each route as its number in `STATES`; the labels of its target and the route are kept."""
+    return _numbered("mailprobe_route_state", matchers, STATES)
 
-    Matched one by one and not summed up, which takes twice as long.
-    """
+
+def vendor_number(matchers: str) -> str:
+    """What each feed says as its number in `VENDOR_STATES`; the labels of its target and the feed are kept."""
+    return _numbered("mailprobe_vendor_status", matchers, VENDOR_STATES)
+
+
+def _numbered(metric: str, matchers: str, states: Mapping[str, int]) -> str:
+    """Matched one by one and not summed up, which takes twice as long."""
 
     def one(state: str) -> str:
-        return f'mailprobe_route_state{{{matchers}, state="{state}"}}'
+        return f'{metric}{{{matchers}, state="{state}"}}'
 
-    return " + ignoring (state) ".join(f"{number} * {one(state)}" for state, number in STATES.items() if number)
+    return " + ignoring (state) ".join(f"{number} * {one(state)}" for state, number in states.items() if number)
 
 
 def mean(summary: str, matchers: str, by: str) -> str:

@@ -250,7 +250,7 @@ def authentication() -> bargauge.Panel:
         "Authentication results",
         "What the receiving server said of the canaries' SPF, DKIM, DMARC and ARC within the time range. missing: it "
         "said nothing.",
-        instant(expr, "{{method}} {{result}}"),
+        [instant(expr, "{{method}} {{result}}")],
         size=(8, 8),
         no_value="No canary seen",
     )

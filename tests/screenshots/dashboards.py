@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
+from support.browser import Guise, opened, running_browser
 from support.dashboards import GRAFANA, Query, load, panels, values
 from support.mail_history import BLOCK, HOUR, Story, plan, write_blocks
 from support.servers_prometheus import Prometheus, running_prometheus
@@ -95,22 +96,19 @@ def bundle(modules: Path, place: Path) -> str:
     return (place / "out.css").read_text()
 
 
-def drawn(browser: Browser, page_file: Path, now: float) -> bytes:
+def drawn(browser: Browser, page_file: Path, picture: Picture, now: float) -> bytes:
     """The page as a picture, once it is drawn, as it looks at that moment."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": HIGHEST})
-    page.on("pageerror", lambda error: print(f"in the browser: {error}", flush=True))
-    page.set_default_timeout(120_000)
-    page.clock.set_fixed_time(datetime.fromtimestamp(now, UTC))
-    page.goto(page_file.as_uri())
-    page.wait_for_function("window.drawn")
-    if (said := page.evaluate("window.drawn")) != "whole":
-        raise RuntimeError(said)
-    page.wait_for_timeout(1500)  # fonts and canvases
-    picture = page.screenshot(
-        clip={"x": 0, "y": 0, "width": WIDTH, "height": page.evaluate("document.body.offsetHeight")}
-    )
-    page.close()
-    return picture
+    with opened(browser, Guise(WIDTH, picture.mode), javascript=True) as page:
+        page.set_viewport_size({"width": WIDTH, "height": HIGHEST})
+        page.on("pageerror", lambda error: print(f"in the browser: {error}", flush=True))
+        page.clock.set_fixed_time(datetime.fromtimestamp(now, UTC))
+        page.goto(page_file.as_uri())
+        page.wait_for_function("window.drawn")
+        if (said := page.evaluate("window.drawn")) != "whole":
+            raise RuntimeError(said)
+        page.wait_for_timeout(1500)  # fonts and canvases
+        height = page.evaluate("document.body.offsetHeight")
+        return page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
 
 
 def small(picture: bytes) -> bytes:
@@ -146,7 +144,7 @@ def main() -> None:
     options.add_argument("--data", type=Path, help="keep the history here, and use it if it is there already")
     chosen = options.parse_args()
     chosen.out.mkdir(exist_ok=True, parents=True)
-    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as directory, running_browser() as browser:
         place = Path(directory)
         data = chosen.data or place / "data"
         if not (data / "end").exists():
@@ -155,17 +153,13 @@ def main() -> None:
             (data / "end").write_text(repr(end))
         end = float((data / "end").read_text())
         css = bundle(Path(os.environ["GRAFANA_UI"]) / "node_modules", place)
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--force-device-scale-factor=1"]
-        )
         with running_prometheus(place / "prometheus", data=data, interval="1m") as prometheus:
             wanted = [picture for picture in PICTURES if picture.name.startswith(chosen.only)]
             for picture, html in pages(prometheus, wanted, end, css):
                 (place / "page.html").write_text(html)
-                image = small(drawn(browser, place / "page.html", end - picture.end * HOUR))
+                image = small(drawn(browser, place / "page.html", picture, end - picture.end * HOUR))
                 (chosen.out / picture.name).write_bytes(image)
                 print(f"{picture.name}: {len(image) // 1000} kB", flush=True)
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from mailprobe.events import (
     CertificateSeen,
     ConfigReloaded,
     DuplicateSighted,
+    FeedsChanged,
     LoopLagged,
     MailboxDown,
     MailboxScanned,
@@ -35,8 +36,13 @@ from mailprobe.events import (
     SlotFired,
     StrangersSeen,
     Throttled,
+    TokenRequested,
+    TokenSourcesChanged,
+    VendorAcknowledged,
+    VendorStatusSeen,
 )
 from mailprobe.model import AttemptOutcome, Canary, Outcome, Scan, StageReply, StageTime
+from mailprobe.vendor import Acknowledgement, VendorState, VendorStatus
 from support.observing import TLS, Watch, a_sighting
 from support.servers import run
 
@@ -106,6 +112,17 @@ FATES: Final = (
 BLIND: Final = (2, 13.0, 12.5)
 """The mailbox into which nobody can look, from and to, in hours before the end."""
 
+FEED: Final = "vendor"
+TOKENS: Final = "office365"
+VENDOR: Final = (
+    (9.2, VendorState.OK),
+    (8.6, VendorState.UNREACHABLE),
+    (5.5, VendorState.OUTAGE),
+    (4.0, VendorState.DEGRADED),
+    (0.0, VendorState.OK),
+)
+"""What the vendor's feed says until so many hours before the end."""
+
 
 class Story:
     """One agent whose canaries meet these fates; the same seed tells the same story."""
@@ -118,6 +135,7 @@ class Story:
         self._late: list[tuple[float, int, Canary, float]] = []
         self._numbers = itertools.count()
         self._blind = False
+        self._acknowledged = False
         self._end = 0.0
 
     def pages(self, end: float, minutes: int, step: int = 1) -> Iterator[tuple[int, str]]:
@@ -138,6 +156,7 @@ class Story:
             self._watch.publish(CertificateSeen(endpoint, TLS))
         for box in self._boxes:
             self._watch.publish(MailboxUp(box, now))
+        self._watch.publish(FeedsChanged(((FEED, tuple(self._boxes[:1]), ()),)), TokenSourcesChanged((TOKENS,)))
         self._watch.publish(ConfigReloaded(now))
 
     def _live(self, until: float) -> None:
@@ -174,8 +193,20 @@ class Story:
                 self._watch.publish(StrangersSeen(box, 1))
         for _ in range(20):
             self._watch.publish(LoopLagged(0.0004 * self._random.lognormvariate(0, 0.8)))
+        self._hear(now)
+        if self._watch.clock.wall() // MINUTE % 50 == 0:
+            self._watch.publish(TokenRequested(TOKENS, now, 0.2 + 0.3 * chance(), now + HOUR))
         if 8.5 < self._hours_left < 9.5 and chance() < 0.2:
             self._watch.publish(Throttled(f"sender/{self._routes[0][1]}", Reason.THROTTLED))
+
+    def _hear(self, now: float) -> None:
+        """What the first mailbox's vendor says, and how much later than we it said so."""
+        said = next(state for until, state in VENDOR if self._hours_left >= until)
+        self._watch.publish(VendorStatusSeen(FEED, now, VendorStatus(said)))
+        if said is VendorState.OUTAGE and not self._acknowledged:
+            self._acknowledged = True
+            wall, lag = self._watch.clock.wall(), (FATES[0].begin - self._hours_left) * HOUR
+            self._watch.publish(VendorAcknowledged(Acknowledgement("1", FEED, "EX1", "", wall, wall, lag), lag))
 
     def _canary(self, route: str, box: int) -> None:
         self._watch.publish(SlotFired(route, 0.002 * self._random.lognormvariate(0, 0.7)))

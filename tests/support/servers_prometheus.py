@@ -77,7 +77,7 @@ class Prometheus(HttpServer):
         alerts = self.get("/api/v1/alerts")["data"]["alerts"]
         return [alert["labels"] for alert in alerts if alert["state"] == "firing"]
 
-    def until(self, true: Callable[[], Any], within: float = 30.0, what: str = "") -> Any:
+    def until(self, true: Callable[[], Any], within: float = 30.0, what: object = "") -> Any:
         """What `true` answers once that is true. Raises AssertionError with what the targets and rules say."""
         end = time.monotonic() + within
         while not (found := true()):
