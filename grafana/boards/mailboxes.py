@@ -216,7 +216,7 @@ def token_time() -> timeseries.Panel:
         "mailprobe_token_request_duration_seconds",
         AGENTS,
     )
-    points = panel.show_points(shapes.VisibilityMode.ALWAYS).point_size(6)  # a request an hour makes no line
+    points = panel.span_nulls(True).show_points(shapes.VisibilityMode.ALWAYS).point_size(6)  # one an hour
     return points.no_value("No token was asked for")
 
 
@@ -229,7 +229,7 @@ def token_ends() -> stat.Panel:
         "ended could not be.",
         instant(f"bottomk(6, min by (source) ({ends}) - time())", "{{source}}"),
         "s",
-        size=(12, 8),
+        size=(4, 8),
         decimals=0,
         steps=((None, "red"), (60, "orange"), (300, "green")),
         no_value="There are none",
@@ -244,6 +244,7 @@ def feeds_read() -> timeseries.Panel:
         "Feeds are read every few minutes. While one cannot be read it is unreachable, and says nothing.",
         [series(f"time() - max by (feed) (mailprobe_vendor_last_read_timestamp_seconds{{{AGENTS}}})", "{{feed}}")],
         "s",
+        size=(20, 8),
         no_value="There are none",
     )
 

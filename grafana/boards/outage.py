@@ -206,7 +206,7 @@ def late_by_route() -> table.Panel:
             Column("Value #C", "95 % within", quantile(0.95, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
             Column("Value #D", "Lost", counted("mailprobe_lost_total", ROUTES, "route") + " > 0"),
         ),
-        size=(12, 9),
+        size=(10, 9),
         sort="Late",
         no_value="Nothing was late",
     )

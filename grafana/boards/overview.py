@@ -197,7 +197,7 @@ def states() -> statetimeline.Panel:
         [series(f"({state_number(ROUTES)}) and on (instance, route) ({troubled})", "{{route}}")],
         STATE_WORDS,
         STATE_STEPS,
-        size=(16, 9),
+        size=(14, 9),
         no_value="Every route was ok all the time",
     )
 
@@ -214,7 +214,7 @@ def vendor() -> statetimeline.Panel:
         ],
         VENDOR_WORDS,
         VENDOR_STEPS,
-        size=(8, 9),
+        size=(10, 9),
     )
 
 

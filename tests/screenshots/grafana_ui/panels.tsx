@@ -80,7 +80,7 @@ const clock = (time: number): string => new Date(time).toISOString().slice(11, 1
 function TimeAxis({ range, left, width, top, theme }: any) {
   const [from, to] = [range.from.valueOf(), range.to.valueOf()];
   const fill = theme.colors.text.secondary;
-  return hours(range).map((time) => {
+  return hours(range).filter((time) => (to - time) / (to - from) * width > 16).map((time) => {
     const x = left + ((time - from) / (to - from)) * width;
     return <text key={time} x={x} y={top} fill={fill} fontSize={11} textAnchor="middle">{clock(time)}</text>;
   });
