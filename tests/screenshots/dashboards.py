@@ -65,25 +65,24 @@ PICTURES = (
 def answers(prometheus: Prometheus, board: Any, picture: Picture, end: float) -> dict[str, list[Any]]:
     """What Prometheus says to each panel's queries, by the panel's number."""
     begin, until = end - picture.begin * HOUR, end - picture.end * HOUR
-    filled = values(rate_interval="4m", seconds=int(until - begin), **dict(picture.chosen))
     return {
         str(panel["id"]): [
-            _answer(prometheus, target, filled, begin, until, points(panel)) for target in panel["targets"]
+            _answer(prometheus, target, picture, begin, until, panel.get("maxDataPoints", 1000))
+            for target in panel["targets"]
         ]
         for panel in panels(board)
     }
 
 
-def points(panel: Any) -> int:
-    """Steps at most."""
-    return int(panel.get("maxDataPoints", 1000))
-
-
-def _answer(prometheus: Prometheus, target: Any, filled: dict[str, str], begin: float, end: float, most: int) -> Any:
+def _answer(prometheus: Prometheus, target: Any, picture: Picture, begin: float, end: float, most: int) -> Any:
+    """At the step and with the rate's window that Grafana would take, for `most` steps at most."""
+    step = max(60, math.ceil((end - begin) / most))
+    window = f"{max(240, step + 60)}s"
+    filled = values(rate_interval=window, seconds=int(end - begin), **dict(picture.chosen))
     query = Query("", "", target["refId"], target["expr"], target["instant"], points=most).filled(filled)
     if target["instant"]:
         return prometheus.query(query, end)
-    moments = {"start": repr(begin), "end": repr(end), "step": str(max(60, math.ceil((end - begin) / most)))}
+    moments = {"start": repr(begin), "end": repr(end), "step": str(step)}
     return prometheus.get("/api/v1/query_range", query=query, **moments)["data"]["result"]
 
 
