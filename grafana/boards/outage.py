@@ -193,7 +193,8 @@ def replies() -> table.Panel:
 
 def late_by_route() -> table.Panel:
     """Mail that came after all, and mail that never did."""
-    seconds = (prop("unit", "s"),)
+    narrow = prop("custom.width", 100)
+    seconds = (prop("unit", "s"), narrow)
     by = "route, le"
     return columns(
         "Late and lost",
@@ -201,10 +202,15 @@ def late_by_route() -> table.Panel:
         "for at last.",
         (
             Column("route", "Route"),
-            Column("Value #A", "Late", f"round(sum by (route) (increase({LATE}_count{{{ROUTES}}}[$__range]))) > 0"),
+            Column(
+                "Value #A",
+                "Late",
+                f"round(sum by (route) (increase({LATE}_count{{{ROUTES}}}[$__range]))) > 0",
+                (narrow,),
+            ),
             Column("Value #B", "Half within", quantile(0.5, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
             Column("Value #C", "95 % within", quantile(0.95, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
-            Column("Value #D", "Lost", counted("mailprobe_lost_total", ROUTES, "route") + " > 0"),
+            Column("Value #D", "Lost", counted("mailprobe_lost_total", ROUTES, "route") + " > 0", (narrow,)),
         ),
         size=(10, 9),
         sort="Late",
