@@ -229,8 +229,7 @@ async def test_a_session_that_ends_as_soon_as_it_began_is_not_begun_again_and_ag
             post.server.fails["idle ends"] = lost_connection()
             post.server.pushed.set()
             await post.clock.advance(0.2)
-    # in ten minutes, with the shortest pauses that chance may draw: 6 while they double, then one every 30 s
-    assert len(post.server.logins) <= 6 + 600 / 30, "a log-in each second would look like an attack"
+    assert len(post.server.logins) <= 6 + 600 / 30, "the shortest pauses that chance may draw: 6 that double, then 30 s"
 
 
 async def test_after_a_session_that_lasted_the_pauses_begin_anew() -> None:

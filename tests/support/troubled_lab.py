@@ -52,10 +52,12 @@ async def troubled_lab(directory: Path) -> AsyncIterator[tuple[Lab, dict[str, An
 def _sections(servers: Lab, directory: Path) -> dict[str, Any]:
     for name, text in (("right", PASSWORD), ("wrong", "pw-wrong")):
         (directory / f"{name}.password").write_text(text)
-    senders = {name: _sender(servers) for name in ("out", "limited")}
+    senders = {name: _sender(servers) for name in ("out", "limited", "untrusted")}
+    senders["untrusted"]["tls_server_name"] = "elsewhere.test"
     boxes = {name: _box(servers, name) for name in ("sender", *BOXES)}
     boxes["twice"]["cleanup"] = "keep"
     routes = {name: {"from": "limited" if name == "limited" else "out", "to": name} for name in BOXES}
+    routes["untrusted"] = {"from": "untrusted", "to": "fine"}
     return {"defaults": DEFAULTS, "senders": senders, "mailboxes": boxes, "routes": routes}
 
 
