@@ -60,6 +60,7 @@ SERVER_OF_FIXTURE = {
     "serve_dns": "unbound",
     "run_prometheus": "prometheus",
     "run_alertmanager": "alertmanager",
+    "browser": "chromium",
     "engine": "podman",
     "kubectl": "kubectl",
     "grafana_types": "tsc",
