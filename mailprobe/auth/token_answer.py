@@ -31,12 +31,15 @@ def fetched(
     host: str,
     status: int,
     headers: Mapping[str, str],
-    body: bytes,
+    body: bytes | None,
     asked: Asked,
     grant: Grant,
     clock_is_off: float = 0.0,
 ) -> tuple[str, float | None, str | None]:
-    """The token, its life in seconds if it is said, and a new refresh token if there is one. Raises NoCredential."""
+    """The token, its life in seconds if it is said, and a new refresh token if there is one. Raises NoCredential.
+
+    `body` is None if it is longer than LARGEST.
+    """
     where = f"token endpoint {host}: HTTP {status}"
     said = _object(body)
     code, pause = _code(said), retry_after(headers.get("retry-after", ""))
@@ -46,7 +49,7 @@ def fetched(
         raise NoCredential(Reason.AUTH_UNAVAILABLE, f"{where}{_error(said, asked)}", pause)
     if said is None:
         kind = plain_text(headers.get("content-type", "no type").partition(";")[0], 60)
-        what = f"more than {LARGEST} octets" if len(body) > LARGEST else f"{kind}, which is no JSON object"
+        what = f"more than {LARGEST} octets" if body is None else f"{kind}, which is no JSON object"
         raise NoCredential(Reason.AUTH_UNAVAILABLE, f"{where}: {what}; check token_url, and proxies on the way")
     if "error" in said or status >= 400:
         raise _refusal(where, said, asked, grant, clock_is_off)
@@ -97,8 +100,8 @@ def _codes(said: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(code for code in codes[:3] if type(code) is int) if isinstance(codes, list) else ()
 
 
-def _object(body: bytes) -> dict[str, Any] | None:
-    if len(body) > LARGEST:
+def _object(body: bytes | None) -> dict[str, Any] | None:
+    if body is None:
         return None
     try:
         said = json.loads(body)

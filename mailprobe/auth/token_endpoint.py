@@ -1,13 +1,8 @@
-"""One POST to a token endpoint, and what it comes to. Source: RFC 6749 3.2.
-
-aiohttp is imported when the first token is fetched, and in a thread: it takes a quarter of a second.
-"""
+"""One POST to a token endpoint, and what it comes to. Source: RFC 6749 3.2."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +14,11 @@ from mailprobe.auth.passwords import Secret
 from mailprobe.auth.token_answer import LARGEST, fetched
 from mailprobe.auth.tokens import Fetched
 from mailprobe.clock import Clock
-from mailprobe.errors import NoCredential, Reason, Stage, plain_text
+from mailprobe.errors import NoCredential, ProbeFailure, Reason, plain_text
 from mailprobe.model import TlsMode
-from mailprobe.net.failure import failure_of
+from mailprobe.net import https
 from mailprobe.net.http_times import http_date
+from mailprobe.net.resolve import Resolver
 from mailprobe.net.tls import shared_context
 from mailprobe.plan import Endpoint, OAuth2, is_loopback
 
@@ -35,11 +31,11 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a token endpoint answered: HTTP status, headers in lower case, the body as far as it is read."""
+    """What a token endpoint answered: HTTP status, headers in lower case, the body; None: longer than LARGEST."""
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | None
 
 
 class EndpointFetch:
@@ -49,12 +45,13 @@ class EndpointFetch:
         self._oauth2 = oauth2
         self._clock = clock
         self._grants = Grants(oauth2)
+        self._resolver = Resolver()
         self._clock_is_off = 0.0
 
     async def __call__(self) -> Fetched:
         """One request. Raises NoCredential; its text names the endpoint's host."""
         asked = await asyncio.to_thread(self._grants.ask, self._clock.wall() + self._clock_is_off)
-        answer = await post(self._oauth2.token_url, asked, self._oauth2.ca_file)
+        answer = await post(self._oauth2.token_url, asked, self._resolver, self._oauth2.ca_file)
         self._compare_clocks(answer)
         host = urlsplit(self._oauth2.token_url).hostname or ""
         token, life, renewed = fetched(
@@ -73,7 +70,7 @@ class EndpointFetch:
         self._clock_is_off = off if abs(off) > TIMEOUT else 0.0
 
 
-async def post(url: str, asked: Asked, ca_file: Path | None = None) -> Answer:
+async def post(url: str, asked: Asked, resolver: Resolver, ca_file: Path | None = None) -> Answer:
     """Sends a form and reads the answer, at most LARGEST octets of it; follows no redirect. Raises NoCredential."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
@@ -82,42 +79,25 @@ async def post(url: str, asked: Asked, ca_file: Path | None = None) -> Answer:
             Reason.AUTH_UNAVAILABLE, f"{host}: no secret is sent over a connection that is not encrypted"
         )
     context = await shared_context(Endpoint(host, port, TlsMode.IMPLICIT, ca_file=ca_file))
-    aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
     try:
         async with asyncio.timeout(TIMEOUT):
-            return await _post(aiohttp, url, asked, context)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+            addresses = (await resolver.addresses(host, timeout=TIMEOUT)).addresses
+            return await https.request(url, addresses, context, {"Accept": "application/json"}, _read, asked.form)
+    except (ProbeFailure, https.HttpError, TimeoutError) as error:
         raise NoCredential(Reason.AUTH_UNAVAILABLE, f"token endpoint {host}: {_why(error)}") from None
 
 
-async def _post(aiohttp: Any, url: str, asked: Asked, context: ssl.SSLContext) -> Answer:
-    async with (
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        ) as session,
-        session.post(
-            url,
-            data=asked.form,
-            allow_redirects=False,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        ) as answer,
-    ):
-        body = bytearray()
-        async for chunk in answer.content.iter_chunked(4096):
-            body += chunk
-            if len(body) > LARGEST:
-                break
-        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
+async def _read(answer: Any) -> Answer:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(answer.status, headers, await https.body_of(answer, LARGEST))
 
 
-def _why(error: Exception) -> str:
+def _why(error: ProbeFailure | https.HttpError | TimeoutError) -> str:
     """What of the network it was; never the text of an exception that could hold the request."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT:g} s"
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    failure = failure_of(cause, Stage.CONNECT)
-    if failure is None:
-        return f"no HTTP answer ({type(error).__name__})"
-    return f"{failure.reason}: {plain_text(failure.detail, 200)}" if failure.detail else str(failure.reason)
+    match error:
+        case TimeoutError():
+            return f"no answer within {TIMEOUT:g} s"
+        case ProbeFailure():
+            return f"{error.reason}: {plain_text(error.detail, 200)}" if error.detail else str(error.reason)
+        case _:
+            return f"no HTTP answer ({error})"

@@ -70,7 +70,7 @@ async def _get(
     endpoint = Endpoint(host, port, TlsMode.IMPLICIT, ca_file=trust.ca_file)
     context = await shared_context(endpoint) if secure else None
     try:
-        return await https.get(url, addresses.addresses, context, headers, _read)
+        return await https.request(url, addresses.addresses, context, headers, _read)
     except https.HttpError as error:
         raise FeedError(f"no HTTP: {error}") from error
 

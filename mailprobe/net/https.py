@@ -29,21 +29,22 @@ class HttpError(Exception):
     """An answer that is no HTTP; its text says why, with nothing of it: it may repeat what was sent."""
 
 
-async def get(
+async def request(
     url: str,
     addresses: tuple[str, ...],
     context: ssl.SSLContext | None,
     headers: Mapping[str, str],
     read: Callable[[Any], Awaitable[T]],
+    form: Mapping[str, str] | None = None,
 ) -> T:
-    """What `read` makes of the answer (an aiohttp.ClientResponse) to a GET there.
+    """What `read` makes of the answer (an aiohttp.ClientResponse) to a GET there, or to a POST of a form.
 
     No cookies, no redirect followed, nothing decompressed. The caller bounds the time. Raises ProbeFailure, HttpError.
     """
     aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
     sockets = _Sockets()
     try:
-        return await _ending_first(sockets, _get(aiohttp, sockets, url, addresses, context, headers, read))
+        return await _ending_first(sockets, _request(aiohttp, sockets, url, addresses, context, headers, read, form))
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # behind it: a certificate, a refusal, an end
         cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
@@ -53,7 +54,7 @@ async def get(
         await asyncio.sleep(0)
 
 
-async def _get(
+async def _request(
     aiohttp: Any,
     sockets: _Sockets,
     url: str,
@@ -61,6 +62,7 @@ async def _get(
     context: ssl.SSLContext | None,
     headers: Mapping[str, str],
     read: Callable[[Any], Awaitable[T]],
+    form: Mapping[str, str] | None,
 ) -> T:
     async with (
         aiohttp.ClientSession(
@@ -71,7 +73,13 @@ async def _get(
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as session,
-        session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity", **headers}) as answer,
+        session.request(
+            "GET" if form is None else "POST",
+            url,
+            data=form,
+            allow_redirects=False,
+            headers={"Accept-Encoding": "identity", **headers},
+        ) as answer,
     ):
         return await read(answer)
 

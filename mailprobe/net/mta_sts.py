@@ -166,7 +166,7 @@ class MtaSts:
         context = await shared_context(endpoint)
         url = f"https://{host}:{self._port}/.well-known/mta-sts.txt"
         try:
-            return await https.get(url, addresses.addresses, context, {}, _policy_in)
+            return await https.request(url, addresses.addresses, context, {}, _policy_in)
         except https.HttpError as error:
             raise PolicyError(str(error)) from error
 

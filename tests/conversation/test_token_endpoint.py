@@ -12,12 +12,14 @@ from email.utils import format_datetime
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
+import dns.rcode
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from support.clocks import VirtualClock
+from support.dns_script import SILENCE, DnsScript
 from support.loops import both_loops
 from support.smtp_attempts import certificates
 from support.token_server import SHAPES, Shape, TokenServer, shape, token_shape
@@ -28,6 +30,7 @@ from mailprobe.auth.token_answer import LARGEST
 from mailprobe.auth.token_endpoint import EndpointFetch
 from mailprobe.clock import SystemClock
 from mailprobe.errors import NoCredential, Reason, Stage
+from mailprobe.net.resolve import Resolver
 from mailprobe.plan import Grant, OAuth2, SecretReference
 
 pytestmark = [both_loops, pytest.mark.usefixtures("nothing_blocks")]
@@ -338,6 +341,22 @@ async def test_no_answer(oauth2: OAuth2, monkeypatch: pytest.MonkeyPatch) -> Non
     )
 
 
+@pytest.mark.parametrize(
+    ("known", "says"), [(dns.rcode.SERVFAIL, "dns_servfail"), (SILENCE, "no answer within 1 s"), (None, "dns_nxdomain")]
+)
+async def test_a_name_that_is_not_found(
+    known: dns.rcode.Rcode | str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_endpoint, "TIMEOUT", 1.0)
+    kinds = ("A", "AAAA")
+    async with DnsScript({("idp.example.com", kind): known for kind in kinds if known is not None}) as server:
+        resolver = Resolver([("127.0.0.1", server.port)])
+        with pytest.raises(NoCredential) as caught:
+            await token_endpoint.post("https://idp.example.com/token", Asked({}, ()), resolver)
+    assert caught.value.reason is Reason.AUTH_UNAVAILABLE
+    assert says in caught.value.detail or (known == SILENCE and "dns_timeout" in caught.value.detail)
+
+
 async def test_nobody_is_there(oauth2: OAuth2) -> None:
     async with TokenServer(certificates().good, token_shape("t")) as server:
         fetch = asking(oauth2, server)
@@ -360,7 +379,7 @@ async def test_a_certificate_that_is_not_good_is_told_nothing(oauth2: OAuth2, wh
 
 async def test_no_secret_in_the_clear_to_another_machine() -> None:
     with pytest.raises(NoCredential) as caught:
-        await token_endpoint.post("http://idp.example.com/token", Asked({}, ()))
+        await token_endpoint.post("http://idp.example.com/token", Asked({}, ()), Resolver())
     assert "not encrypted" in caught.value.detail
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+from mailprobe.clock import unix_time
 from mailprobe.errors import plain_text
 
 INCIDENTS: Final = 500
@@ -98,7 +99,7 @@ def earliest(times: Iterable[float | None]) -> float | None:
 def _instant(parse: Callable[[str], datetime], text: str) -> float | None:
     try:
         when = parse(text)
-        wall = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        wall = unix_time(when)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return wall if _EARLIEST <= wall < _LATEST else None
