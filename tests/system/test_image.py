@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.containers import BASE, Engine
+from support.containers import BASE, SAME_TIME, Engine, build
 from support.one_shot import TRACEBACK
 from support.sidecars import Sidecar
 
@@ -38,6 +38,17 @@ def test_what_the_image_says_of_itself(engine: Engine, image: str) -> None:
     assert config["Labels"]["org.opencontainers.image.title"] == "mailprobe"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "GPL-3.0-only"
     assert found["Size"] - engine.inspect("image", BASE)["Size"] < 120_000_000
+
+
+def test_who_builds_it_again_gets_the_same(engine: Engine, image: str) -> None:
+    names = [f"localhost/mailprobe-again:{os.getpid()}-{number}" for number in (1, 2)]
+    try:
+        for name in names:
+            build(engine, name, "--no-cache", *SAME_TIME)
+        layers = [engine.inspect("image", name)["RootFS"]["Layers"] for name in names]
+    finally:
+        engine("podman", "rmi", "--force", *names, check=False)
+    assert layers[0] == layers[1]
 
 
 def test_a_sidecar_probes_answers_reloads_and_stops(engine: Engine, image: str, sidecar: Sidecar, running: str) -> None:
