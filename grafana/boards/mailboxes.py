@@ -7,7 +7,7 @@ from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame
-from boards.panels import instant, lines, number, percentiles, prop, series, stacked, timeline, words
+from boards.panels import instant, lines, number, percentiles, prop, series, shades_of, stacked, timeline, words
 from boards.promql import AGENTS, MAILBOXES, per_minute, quantile
 
 DAY = 86400
@@ -96,7 +96,7 @@ def watching() -> statetimeline.Panel:
 
 def blindness() -> timeseries.Panel:
     """How much of the time nobody looked."""
-    return lines(
+    panel = lines(
         "Blind",
         "Part of the time in which nobody was looking into the mailbox; only mailboxes with such a time.",
         [
@@ -108,7 +108,8 @@ def blindness() -> timeseries.Panel:
         "percentunit",
         calcs=("max", "mean"),
         no_value="Somebody was always looking",
-    ).max(1)
+    )
+    return shades_of(panel.max(1), {".": "red"})
 
 
 def scans() -> timeseries.Panel:
@@ -139,7 +140,7 @@ def reconnects() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="No connection was lost",
     )
-    return stacked(panel, bars=True)
+    return shades_of(stacked(panel, bars=True), {".": "orange"})
 
 
 def quota() -> timeseries.Panel:
@@ -155,7 +156,7 @@ def quota() -> timeseries.Panel:
 
 def strangers() -> timeseries.Panel:
     """Mail that is not ours."""
-    return lines(
+    panel = lines(
         "Strangers",
         "Messages a minute that no token proves ours. They are counted and left alone; many make looking slow.",
         [series(per_minute("mailprobe_mailbox_strangers_total", MAILBOXES, "mailbox"), "{{mailbox}}")],
@@ -163,6 +164,7 @@ def strangers() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="No other mail came",
     )
+    return stacked(panel, bars=True)
 
 
 def throttling() -> timeseries.Panel:
@@ -175,7 +177,7 @@ def throttling() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="Nobody limited us",
     )
-    return stacked(panel, bars=True)
+    return shades_of(stacked(panel, bars=True), {".": "orange"})
 
 
 def certificates() -> stat.Panel:
@@ -205,7 +207,7 @@ def tokens() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="No token was asked for",
     )
-    return stacked(panel, bars=True)
+    return shades_of(stacked(panel, bars=True), {" ok$": "green", " rejected$": "red", " unavailable$": "orange"})
 
 
 def token_time() -> timeseries.Panel:
@@ -295,7 +297,7 @@ def skipped() -> timeseries.Panel:
     """What the agent did not manage."""
     unseen = per_minute("mailprobe_canaries_total", f'{AGENTS}, outcome=~"skipped|unobserved"', "instance, outcome")
     untimed = per_minute("mailprobe_transit_upper_bounds_total", AGENTS, "instance")
-    return lines(
+    panel = lines(
         "Canaries skipped, unobserved or not timed",
         "Canaries a minute that the agent could not start in time (skipped), for which nobody could look (unobserved), "
         "or that came while nobody was looking, so that their delay is no measurement (not timed): the probe's "
@@ -305,6 +307,7 @@ def skipped() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="None",
     )
+    return shades_of(panel, {".": "orange"})
 
 
 def journal() -> timeseries.Panel:
@@ -322,7 +325,7 @@ def journal() -> timeseries.Panel:
 
 def journal_errors() -> timeseries.Panel:
     """A full disk."""
-    return lines(
+    panel = lines(
         "Journal writes that failed",
         "A minute: the disk is full, or the file is damaged. Probing goes on; a restart will have forgotten.",
         [series(per_minute("mailprobe_journal_write_errors_total", AGENTS, "instance"), "{{instance}}")],
@@ -330,6 +333,7 @@ def journal_errors() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="None failed",
     )
+    return shades_of(panel, {".": "red"})
 
 
 def memory() -> timeseries.Panel:

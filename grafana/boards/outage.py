@@ -98,7 +98,7 @@ def tiles() -> list[stat.Panel]:
             steps=((None, "green"), (1, "red")),
         ),
         number(
-            "Canaries not delivered in time",
+            "Not delivered in time",
             "Within the time range; unobserved and skipped ones are left out.",
             instant(f"round(sum(increase(mailprobe_canaries_total{{{failed}}}[$__range])))"),
             steps=((None, "green"), (1, "red")),
@@ -193,8 +193,8 @@ def replies() -> table.Panel:
 
 def late_by_route() -> table.Panel:
     """Mail that came after all, and mail that never did."""
-    narrow = prop("custom.width", 100)
-    seconds = (prop("unit", "s"), narrow)
+    figure = (prop("custom.width", 100), prop("noValue", "-"))
+    seconds = (prop("unit", "s"), *figure)
     by = "route, le"
     return columns(
         "Late and lost",
@@ -206,11 +206,11 @@ def late_by_route() -> table.Panel:
                 "Value #A",
                 "Late",
                 f"round(sum by (route) (increase({LATE}_count{{{ROUTES}}}[$__range]))) > 0",
-                (narrow,),
+                figure,
             ),
             Column("Value #B", "Half within", quantile(0.5, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
             Column("Value #C", "95 % within", quantile(0.95, LATE, ROUTES, COARSELY, by) + " > 0", seconds),
-            Column("Value #D", "Lost", counted("mailprobe_lost_total", ROUTES, "route") + " > 0", (narrow,)),
+            Column("Value #D", "Lost", counted("mailprobe_lost_total", ROUTES, "route") + " > 0", figure),
         ),
         size=(10, 9),
         sort="Late",
@@ -227,6 +227,6 @@ def lag() -> stat.Panel:
         instant(f"max by (feed) (mailprobe_vendor_acknowledgement_lag_seconds{{{AGENTS}}})", "{{feed}}"),
         "s",
         size=(4, 9),
-        decimals=0,
+        decimals=1,
         no_value="nothing said",
     )

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame
 from boards.panels import (
+    CODE_SHADES,
     STATE_STEPS,
     STATE_WORDS,
     VENDOR_STEPS,
@@ -27,6 +28,7 @@ from boards.panels import (
     percentiles,
     prop,
     series,
+    shades_of,
     stacked,
     stepped,
     timeline,
@@ -244,7 +246,7 @@ def codes() -> timeseries.Panel:
         "cpm",
         no_value="Nothing was refused",
     )
-    return stacked(panel, bars=True)
+    return shades_of(stacked(panel, bars=True), CODE_SHADES)
 
 
 def reasons() -> bargauge.Panel:
@@ -280,12 +282,13 @@ def _most(found: str) -> str:
 def affected() -> timeseries.Panel:
     """Better or worse?"""
     share = f"mailprobe_route_affected_ratio{{{ROUTES}}}"
-    return lines(
+    panel = lines(
         "Affected part: getting better or worse?",
         "Part of each route's last 10 canaries that was late, junked or not delivered: the worst route and the mean.",
         [series(f"max({share})", "worst route"), series(f"avg({share})", "mean of all", "B")],
         "percentunit",
-    ).max(1)
+    )
+    return colours_of(panel.max(1), {"worst route": "red", "mean of all": "blue"})
 
 
 def latency() -> heatmap.Panel:

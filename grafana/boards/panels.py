@@ -97,6 +97,10 @@ VENDOR_WORDS: Final = words({str(number): shown for number, shown in _BESIDE.ite
 VENDOR_STEPS: Final = [(number or None, colour) for number, (_, colour) in _BESIDE.items()]
 
 
+CODE_SHADES: Final = {"^4": "orange", "^5": "red", "^4.. 4.7": "yellow", "^5.. 5.7": "purple"}
+"""Of series that begin with reply code and enhanced code; 4.7 and 5.7 are policy. Source: RFC 3463 3.8."""
+
+
 def prop(name: str, value: object) -> model.DynamicConfigValue:
     """A property of an override."""
     return model.DynamicConfigValue(id_val=name, value=value)
@@ -111,6 +115,13 @@ def colours_of(panel: Colourable, colours: Mapping[str, str]) -> Colourable:
     """The colour of each series by its name."""
     for name, colour in colours.items():
         panel.override_by_name(name, [fixed(colour)])
+    return panel
+
+
+def shades_of(panel: timeseries.Panel, shades: Mapping[str, str]) -> timeseries.Panel:
+    """Shades of a colour for series whose name holds a regular expression: green is never what went wrong."""
+    for name, colour in shades.items():
+        panel.override_by_regexp(f"/{name}/", [prop("color", {"mode": "shades", "fixedColor": colour})])
     return panel
 
 

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame
 from boards.panels import (
+    CODE_SHADES,
     STATE_STEPS,
     STATE_WORDS,
     bars,
@@ -19,6 +20,7 @@ from boards.panels import (
     lines,
     number,
     series,
+    shades_of,
     stacked,
     timeline,
     words,
@@ -151,7 +153,7 @@ def replies() -> timeseries.Panel:
         "cpm",
         no_value="Nothing was refused",
     )
-    return stacked(panel, bars=True)
+    return shades_of(stacked(panel, bars=True), CODE_SHADES)
 
 
 def failures() -> timeseries.Panel:
@@ -163,7 +165,7 @@ def failures() -> timeseries.Panel:
         "cpm",
         no_value="Nothing failed",
     )
-    return stacked(panel, bars=True)
+    return shades_of(stacked(panel, bars=True), {".": "purple", "^deferred ": "orange", "^rejected ": "red"})
 
 
 def second_thoughts() -> timeseries.Panel:

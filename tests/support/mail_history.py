@@ -124,13 +124,26 @@ VENDOR: Final = (
 """What the vendor's feed says until so many hours before the end."""
 
 
+@dataclass(slots=True)
+class Figures:
+    """What a journal would say of itself."""
+
+    rows: int = 0
+    write_errors: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        return 200_000 + 900 * self.rows
+
+
 class Story:
     """One agent whose canaries meet these fates; the same seed tells the same story."""
 
     def __init__(self, routes: Plan, seed: int = 1) -> None:
         self._routes = routes
         self._random = random.Random(seed)
-        self._watch = Watch(*routes)
+        self._journal = Figures()
+        self._watch = Watch(*routes, journal=self._journal)
         self._boxes = list(dict.fromkeys(box for _, _, box, _ in routes))
         self._late: list[tuple[float, int, Canary, float]] = []
         self._numbers = itertools.count()
@@ -214,6 +227,7 @@ class Story:
         kinds = (fate.kind for fate in FATES if fate.strikes(box, left, self._random.random()))
         kind = next(kinds, "delivered" if self._random.random() < 0.9995 else "lost")
         canary = self._watch.opened(route)
+        self._journal.rows += 1
         if kind in REFUSALS:
             self._refused(canary, *REFUSALS[kind])
         else:

@@ -33,6 +33,7 @@ from mailprobe.model import (
     TranscriptLine,
     Verdict,
 )
+from mailprobe.observe.agent_metrics import JournalFigures
 from mailprobe.observe.history import History
 from mailprobe.observe.metrics import Metrics
 from mailprobe.observe.states import States
@@ -52,10 +53,12 @@ ROUTE = ("inbound", "outside", "contoso", "mx")
 class Watch:
     """States, metrics and history on one bus, with a clock that stands still."""
 
-    def __init__(self, *routes: tuple[str, str, str, str], **history: Any) -> None:
+    def __init__(
+        self, *routes: tuple[str, str, str, str], journal: JournalFigures | None = None, **history: Any
+    ) -> None:
         self.clock = VirtualClock()
         self.states = States()
-        self.metrics = Metrics(self.clock, "1.2.3", self.states)
+        self.metrics = Metrics(self.clock, "1.2.3", self.states, journal)
         self.history = History(**history)
         self._numbers = itertools.count(1)
         self.publish(RoutesChanged(added=routes or (ROUTE,)))
