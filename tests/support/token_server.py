@@ -7,10 +7,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 import yaml
 from aiohttp import web
+
+from support.web_site import WebSite
 
 SHAPES = Path(__file__).parents[1] / "data" / "tokens"
 
@@ -40,76 +41,46 @@ def token_shape(token: str, expires_in: object = 3600) -> Shape:
     return Shape(f'{{"access_token": "{token}", "token_type": "Bearer"{life}}}')
 
 
-class Introspection:
+class Introspection(WebSite):
     """An identity provider that a mail server asks about tokens. `owners`: tokens that are good, and whose they are.
 
-    `status` other than 200 is trouble of its own; with `stalls` no answer comes. Source: RFC 7662 2.2.
+    `status` other than 200 is trouble of its own. Source: RFC 7662 2.2.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.owners: dict[str, str] = {}
         self.asked: list[str] = []
         self.status = 200
-        self.stalls = False
-        self._ending = asyncio.Event()
 
-    async def __aenter__(self) -> Introspection:
-        application = web.Application()
-        application.router.add_post("/introspect", self._answer)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/introspect"
-        return self
+    @property
+    def url(self) -> str:
+        return f"{self.address}/introspect"
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        await self._runner.cleanup()
-
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         token = str((await request.post())["token"])
         self.asked.append(token)
-        if self.stalls:
-            await self._ending.wait()
         owner = self.owners.get(token)
         said = {"active": True, "email": owner, "username": owner} if owner else {"active": False}
         return web.json_response(said, status=self.status)
 
 
-class TokenServer:
-    """`answers` are used up one by one, the last one stays; `asked` are the forms; `stalls` makes no answer come."""
+class TokenServer(WebSite):
+    """`answers` are used up one by one, the last one stays; `asked` are the forms."""
 
     def __init__(self, context: ssl.SSLContext | None, *answers: Shape) -> None:
+        super().__init__(context)
         self.answers = list(answers)
         self.asked: list[dict[str, str]] = []
-        self.stalls = False
         self.came = asyncio.Event()
-        self._context = context
-        self._ending = asyncio.Event()
 
-    async def __aenter__(self) -> TokenServer:
-        application = web.Application()
-        application.router.add_post("/token", self._answer)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._context).start()
-        self.port = self._runner.addresses[0][1]
-        self.url = f"http{'s' if self._context else ''}://127.0.0.1:{self.port}/token"
-        return self
+    @property
+    def url(self) -> str:
+        return f"{self.address}/token"
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ending.set()
-        await self._runner.cleanup()
-
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         self.asked.append({key: str(value) for key, value in (await request.post()).items()})
         self.came.set()
-        if self.stalls:
-            await self._ending.wait()
         shape = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return web.Response(
             text=shape.body, status=shape.status, content_type=shape.content_type, headers=dict(shape.headers)
