@@ -25,7 +25,9 @@ from mailprobe.model import (
     Sighting,
     Symptom,
 )
+from mailprobe.observe.evidence import NOT_EVIDENCE
 from mailprobe.observe.journal_rows import Watermark
+from mailprobe.observe.trace import SLOTS, WIDEST, Lately, Part, width_of
 from mailprobe.vendor import Acknowledgement
 
 _UNFINISHED: Final = """
@@ -56,6 +58,8 @@ _ACKNOWLEDGED: Final = """
     SELECT incident, feed, vendor_incident, title, posted, noticed, lag_seconds FROM acknowledgement
     ORDER BY posted DESC LIMIT 1000"""
 _ONCE_OK: Final = "SELECT DISTINCT route FROM canary WHERE outcome = 'delivered' AND retried = 0"
+_LATELY: Final = """
+    SELECT route, opened, outcome, retried, delivery_seconds FROM canary ORDER BY key DESC LIMIT 200000"""
 REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
 
 FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT ({_UNFINISHED})"  # noqa: S608
@@ -67,6 +71,7 @@ class Restored:
 
     `incidents`: those not closed, and the last that were. `once_ok`: routes through which mail is known to have gone.
     `acknowledgements`: what vendors said of incidents. `unreadable`: what is in the file and makes no sense.
+    `lately`: what became of the canaries of the last hours, None if there are none.
     """
 
     canaries: tuple[RestoredCanary, ...] = ()
@@ -75,6 +80,7 @@ class Restored:
     incidents: tuple[Incident, ...] = ()
     once_ok: frozenset[str] = frozenset()
     acknowledgements: tuple[Acknowledgement, ...] = ()
+    lately: Lately | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,29 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
         tuple(incidents),
         frozenset(route for (route,) in database.execute(_ONCE_OK)),
         tuple(Acknowledgement(*columns) for columns in database.execute(_ACKNOWLEDGED).fetchall()),
+        _lately(database, clock, now_wall),
     )
+
+
+def _lately(database: sqlite3.Connection, clock: Clock, now_wall: float) -> Lately | None:
+    """What became of the canaries of as many hours as a trace shows; keys rise with time."""
+    oldest = database.execute("SELECT opened FROM canary ORDER BY key LIMIT 1").fetchone()
+    if oldest is None:
+        return None
+    span = min(max(now_wall - oldest[0], 0.0), SLOTS * WIDEST)
+    begin, width = now_wall - span, width_of(span)
+    parts: dict[tuple[str, int], Part] = {}
+    for route, opened, outcome, retried, delivery in database.execute(_LATELY):
+        if opened < begin:
+            break
+        if outcome is None or outcome in NOT_EVIDENCE or opened > now_wall:
+            continue
+        key = route, int((opened - begin) // width)
+        known = parts.get(key, Part())
+        slowest = known.slowest if delivery is None else max(known.slowest or 0.0, delivery)
+        bad = outcome != Outcome.DELIVERED or retried == 1
+        parts[key] = Part(slowest, known.judged + 1, known.affected + bad)
+    return Lately(instant_of(clock, begin), width, parts)
 
 
 def incident_of(

@@ -6,6 +6,7 @@ something to see, and twice as long each time that it outgrows them, up to `WIDE
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 from typing import Final
@@ -30,6 +31,26 @@ class Part:
     affected: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """What an earlier process saw in the last hours: parts of `width` seconds from the instant `begin` on.
+
+    `parts` by route and number.
+    """
+
+    begin: float
+    width: float
+    parts: Mapping[tuple[str, int], Part]
+
+
+def width_of(span: float) -> float:
+    """Seconds of a slot where so many seconds are shown."""
+    width = NARROWEST
+    while span >= SLOTS * width and width < WIDEST:
+        width *= 2
+    return width
+
+
 class Trace:
     """One route. `begin` is the instant at which its agent's slots begin, the same for all routes."""
 
@@ -43,19 +64,22 @@ class Trace:
 
     def add(self, opened: float, now: float, delivery: float | None, affected: bool) -> None:
         """Takes in a canary that was judged; it counts where it was opened, unless that is too long ago."""
-        self._go_on(max(now, opened))
-        number = int((opened - self._begin) // self._width)
+        self.add_part(opened, now, Part(delivery, 1, int(affected)))
+
+    def add_part(self, instant: float, now: float, part: Part) -> None:
+        """Takes in what is known of canaries that were opened around an instant."""
+        self._go_on(max(now, instant))
+        number = int((instant - self._begin) // self._width)
         if number < 0 or number <= self._newest - SLOTS:
             return
         at = number % SLOTS * _EACH
-        cells = self._cells
-        if cells[at + 1] == _MOST:
-            cells[at + 1] //= 2
-            cells[at + 2] = (cells[at + 2] + 1) // 2
-        cells[at + 1] += 1
-        cells[at + 2] += affected
-        if delivery is not None:
-            cells[at] = max(cells[at], _code(delivery))
+        slowest, judged, affected = self._cells[at : at + _EACH]
+        judged, affected = judged + part.judged, affected + part.affected
+        while judged > _MOST:
+            judged, affected = judged // 2, -(-affected // 2)
+        if part.slowest is not None:
+            slowest = max(slowest, _code(part.slowest))
+        self._cells[at : at + _EACH] = bytes((slowest, judged, min(affected, judged)))
 
     def since(self, now: float) -> float:
         """The instant at which what is shown begins."""

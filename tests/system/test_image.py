@@ -81,6 +81,7 @@ def test_the_journal_outlives_its_container(engine: Engine, image: str, sidecar:
         with engine.running(image, options):
             sidecar.wait_ready()
             assert sidecar.agent.metrics().value("mailprobe_journal_rows") >= 2
+            assert 'class="spark"' in sidecar.agent.get("/")[1]  # drawn from it
     finally:
         engine("podman", "volume", "rm", "--force", volume, check=False)
 
