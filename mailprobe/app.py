@@ -194,8 +194,7 @@ class Agent:
             watermarks.setdefault(mark.mailbox, {})[mark.folder] = Watermark(mark.uidvalidity, mark.uidnext)
         self.states.restore(restored.incidents, restored.once_ok)
         self.vendors.restore(restored.incidents, restored.acknowledgements)
-        if restored.lately:
-            self.history.restore(restored.lately, self.configuration.plan.routes)
+        self.history.restore(restored.lately.begin, restored.lately.traces, self.configuration.plan.routes)
         await self.crew.begin(self.configuration.plan, restored.canaries, watermarks)
         await self._read_feeds(self.configuration.plan)
         self.bus.publish(ConfigReloaded(self.clock.now()))

@@ -207,7 +207,7 @@ def tokens() -> timeseries.Panel:
         calcs=("max", "mean"),
         no_value="No token was asked for",
     )
-    return shades_of(stacked(panel, bars=True), {" ok$": "green", " rejected$": "red", " unavailable$": "orange"})
+    return shades_of(stacked(panel, bars=True), {".": "orange", " ok$": "green", " rejected$": "red"})
 
 
 def token_time() -> timeseries.Panel:

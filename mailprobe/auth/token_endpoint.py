@@ -81,7 +81,7 @@ async def post(url: str, asked: Asked, resolver: Resolver, ca_file: Path | None 
     context = await shared_context(Endpoint(host, port, TlsMode.IMPLICIT, ca_file=ca_file))
     try:
         async with asyncio.timeout(TIMEOUT):
-            addresses = (await resolver.addresses(host, timeout=TIMEOUT)).addresses
+            addresses = (await resolver.addresses(host, timeout=TIMEOUT / 2)).addresses
             return await https.request(url, addresses, context, {"Accept": "application/json"}, _read, asked.form)
     except (ProbeFailure, https.HttpError, TimeoutError) as error:
         raise NoCredential(Reason.AUTH_UNAVAILABLE, f"token endpoint {host}: {_why(error)}") from None

@@ -9,7 +9,7 @@ as a trace, by which a page draws a route's last hours.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Hashable, Iterator
+from collections.abc import Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -31,7 +31,7 @@ from mailprobe.message.received import Hop
 from mailprobe.model import Attempt, Bounce, Canary, Outcome, PolicyFacts, Sighting, Verdict
 from mailprobe.observe.arrival import UNKNOWN, Arrival, arrival_of
 from mailprobe.observe.evidence import NOT_EVIDENCE
-from mailprobe.observe.trace import Lately, Trace
+from mailprobe.observe.trace import Trace
 
 PER_ROUTE: Final = 50
 JUDGED_LAST: Final = 300
@@ -119,13 +119,12 @@ class History:
             case RoutesChanged():
                 self._routes_changed(event)
 
-    def restore(self, lately: Lately, routes: Container[str]) -> None:
-        """Goes on drawing what an earlier process saw of these routes; before anything is judged."""
-        self._begun = lately.begin
-        for (route, number), part in lately.parts.items():
-            if route in routes:
-                instant = lately.begin + (number + 0.5) * lately.width
-                self._trace(route, lately.begin).add_part(instant, instant, part)
+    def restore(self, begin: float, traces: Mapping[str, Trace], routes: Container[str]) -> None:
+        """Goes on drawing what an earlier process saw of these routes; `begin` is the instant at which it begins."""
+        kept = {route: trace for route, trace in traces.items() if route in routes}
+        if kept:
+            self._begun = begin
+            self._traces.update(kept)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -218,10 +217,8 @@ class History:
         route, opened = record.canary.route, record.canary.opened
         if self._begun is None:
             self._begun = opened
-        self._trace(route, self._begun).add(opened, verdict.at, verdict.delivery_seconds, record.is_failure)
-
-    def _trace(self, route: str, begin: float) -> Trace:
-        return self._traces.get(route) or self._traces.setdefault(route, Trace(begin))
+        trace = self._traces.get(route) or self._traces.setdefault(route, Trace(self._begun))
+        trace.add(opened, verdict.at, verdict.delivery_seconds, record.is_failure)
 
     def _keep_transcript(self, record: Record, history: _RouteHistory) -> None:
         said = self._said[record.is_failure]

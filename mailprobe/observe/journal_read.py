@@ -6,8 +6,9 @@ Everything read is doubted: what does not make sense is left out and counted, ne
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from mailprobe.model import (
 )
 from mailprobe.observe.evidence import NOT_EVIDENCE
 from mailprobe.observe.journal_rows import Watermark
-from mailprobe.observe.trace import SLOTS, WIDEST, Lately, Part, width_of
+from mailprobe.observe.trace import SLOTS, WIDEST, Part, Trace, width_of
 from mailprobe.vendor import Acknowledgement
 
 _UNFINISHED: Final = """
@@ -58,11 +59,25 @@ _ACKNOWLEDGED: Final = """
     SELECT incident, feed, vendor_incident, title, posted, noticed, lag_seconds FROM acknowledgement
     ORDER BY posted DESC LIMIT 1000"""
 _ONCE_OK: Final = "SELECT DISTINCT route FROM canary WHERE outcome = 'delivered' AND retried = 0"
-_LATELY: Final = """
-    SELECT route, opened, outcome, retried, delivery_seconds FROM canary ORDER BY key DESC LIMIT 200000"""
+_TOLD: Final = f"outcome NOT IN {tuple(map(str, NOT_EVIDENCE))}"
+"""What says something of the mail; not what is not judged."""
+_BEFORE: Final = "SELECT key FROM canary WHERE opened < ? ORDER BY key DESC LIMIT 1"
+_EARLIEST: Final = f"SELECT min(opened) FROM canary WHERE key > ? AND opened <= ? AND {_TOLD}"  # noqa: S608
+_LATELY: Final = f"""
+    SELECT route, CAST((opened - :begin) / :width AS INTEGER) AS slot, max(delivery_seconds), count(*),
+    total(outcome <> '{Outcome.DELIVERED}' OR retried = 1) FROM canary
+    WHERE key > :before AND opened BETWEEN :begin AND :now AND {_TOLD} GROUP BY route, slot"""  # noqa: S608
 REASONS: Final = {str(reason): reason for reason in (*Reason, *Symptom)}
 
 FINISH_OTHERS: Final = f"UPDATE canary SET awaited = 0 WHERE awaited = 1 AND NOT ({_UNFINISHED})"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """Traces by route that begin with the same instant."""
+
+    begin: float = 0.0
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,7 @@ class Restored:
 
     `incidents`: those not closed, and the last that were. `once_ok`: routes through which mail is known to have gone.
     `acknowledgements`: what vendors said of incidents. `unreadable`: what is in the file and makes no sense.
-    `lately`: what became of the canaries of the last hours, None if there are none.
+    `lately`: the last hours of each route.
     """
 
     canaries: tuple[RestoredCanary, ...] = ()
@@ -80,7 +95,7 @@ class Restored:
     incidents: tuple[Incident, ...] = ()
     once_ok: frozenset[str] = frozenset()
     acknowledgements: tuple[Acknowledgement, ...] = ()
-    lately: Lately | None = None
+    lately: Lately = field(default_factory=Lately)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,25 +171,19 @@ def read_restored(database: sqlite3.Connection, clock: Clock, now_wall: float) -
     )
 
 
-def _lately(database: sqlite3.Connection, clock: Clock, now_wall: float) -> Lately | None:
-    """What became of the canaries of as many hours as a trace shows; keys rise with time."""
-    oldest = database.execute("SELECT opened FROM canary ORDER BY key LIMIT 1").fetchone()
-    if oldest is None:
-        return None
-    span = min(max(now_wall - oldest[0], 0.0), SLOTS * WIDEST)
-    begin, width = now_wall - span, width_of(span)
-    parts: dict[tuple[str, int], Part] = {}
-    for route, opened, outcome, retried, delivery in database.execute(_LATELY):
-        if opened < begin:
-            break
-        if outcome is None or outcome in NOT_EVIDENCE or opened > now_wall:
-            continue
-        key = route, int((opened - begin) // width)
-        known = parts.get(key, Part())
-        slowest = known.slowest if delivery is None else max(known.slowest or 0.0, delivery)
-        bad = outcome != Outcome.DELIVERED or retried == 1
-        parts[key] = Part(slowest, known.judged + 1, known.affected + bad)
-    return Lately(instant_of(clock, begin), width, parts)
+def _lately(database: sqlite3.Connection, clock: Clock, now_wall: float) -> Lately:
+    """The last hours, as far as a trace shows them. Keys rise with time: what is before them is not read."""
+    before = (database.execute(_BEFORE, (now_wall - SLOTS * WIDEST,)).fetchone() or (0,))[0]
+    begin = database.execute(_EARLIEST, (before, now_wall)).fetchone()[0]
+    if begin is None:
+        return Lately()
+    now, start, width = clock.now(), instant_of(clock, begin), width_of(now_wall - begin)
+    traces: dict[str, Trace] = {}
+    span = {"before": before, "begin": begin, "now": now_wall, "width": width}
+    for route, slot, slowest, judged, affected in database.execute(_LATELY, span):
+        trace = traces.get(route) or traces.setdefault(route, Trace(start))
+        trace.add_part(start + (slot + 0.5) * width, now, Part(slowest, judged, int(affected)))
+    return Lately(start, traces)
 
 
 def incident_of(

@@ -6,7 +6,6 @@ something to see, and twice as long each time that it outgrows them, up to `WIDE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 from typing import Final
@@ -18,6 +17,7 @@ WIDEST: Final = 512.0
 _EACH: Final = 3
 _MOST: Final = 255
 _SHORTEST: Final = 0.01
+_LONGEST: Final = 30_000.0
 _STEP: Final = log(1.06)
 """A delay is kept as a power of 1.06, in hundredths of a second: to within 3 %, up to seven hours."""
 
@@ -29,18 +29,6 @@ class Part:
     slowest: float | None = None
     judged: int = 0
     affected: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lately:
-    """What an earlier process saw in the last hours: parts of `width` seconds from the instant `begin` on.
-
-    `parts` by route and number.
-    """
-
-    begin: float
-    width: float
-    parts: Mapping[tuple[str, int], Part]
 
 
 def width_of(span: float) -> float:
@@ -122,4 +110,4 @@ class Trace:
 def _code(seconds: float) -> int:
     if seconds <= _SHORTEST:
         return 1
-    return min(_MOST, 1 + round(log(seconds / _SHORTEST) / _STEP))
+    return _MOST if seconds >= _LONGEST else min(_MOST, 1 + round(log(seconds / _SHORTEST) / _STEP))

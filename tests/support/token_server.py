@@ -47,15 +47,14 @@ class Introspection(WebSite):
     `status` other than 200 is trouble of its own. Source: RFC 7662 2.2.
     """
 
+    method = "POST"
+    path = "/introspect"
+
     def __init__(self) -> None:
         super().__init__()
         self.owners: dict[str, str] = {}
         self.asked: list[str] = []
         self.status = 200
-
-    @property
-    def url(self) -> str:
-        return f"{self.address}/introspect"
 
     async def answer(self, request: web.Request) -> web.Response:
         token = str((await request.post())["token"])
@@ -68,15 +67,14 @@ class Introspection(WebSite):
 class TokenServer(WebSite):
     """`answers` are used up one by one, the last one stays; `asked` are the forms."""
 
+    method = "POST"
+    path = "/token"
+
     def __init__(self, context: ssl.SSLContext | None, *answers: Shape) -> None:
         super().__init__(context)
         self.answers = list(answers)
         self.asked: list[dict[str, str]] = []
         self.came = asyncio.Event()
-
-    @property
-    def url(self) -> str:
-        return f"{self.address}/token"
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append({key: str(value) for key, value in (await request.post()).items()})

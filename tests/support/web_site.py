@@ -11,7 +11,13 @@ from aiohttp import web
 
 
 class WebSite:
-    """Answers by `answer`, whatever the path; `stalls` makes no answer come. `address`: scheme, host and port."""
+    """Answers by `answer` what is asked with this method at this path; `stalls` makes no answer come.
+
+    `address`: scheme, host and port.
+    """
+
+    method = "GET"
+    path = "/{path:.*}"
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.stalls = False
@@ -24,12 +30,16 @@ class WebSite:
         raise NotImplementedError
 
     @property
+    def url(self) -> str:
+        return self.address + self.path
+
+    @property
     def address(self) -> str:
         return f"http{'s' if self._context else ''}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         application = web.Application()
-        application.router.add_route("*", "/{path:.*}", self._answer)
+        application.router.add_route(self.method, self.path, self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._context).start()

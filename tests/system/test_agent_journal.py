@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +175,23 @@ def test_without_a_journal(tmp_path: Path, mail_lab: MailLab) -> None:
         assert "canaries in flight do not survive a restart" in agent.log()
         assert not agent.journal_file.exists()
         assert agent.stop() < 5
+
+
+def drawn(agent: AgentProcess) -> int:
+    """How many canaries the page's picture of the last hours is of."""
+    found = re.search(r'class="spark"[^>]*aria-label="\d+ of (\d+) affected', agent.get("/")[1])
+    return int(found[1]) if found else 0
+
+
+def test_the_last_hours_are_drawn_after_a_restart_too(tmp_path: Path, mail_lab: MailLab) -> None:
+    agent = an_agent(tmp_path, mail_lab)
+    with agent.running():
+        agent.until(lambda: delivered(agent) >= 5)
+        assert drawn(agent) >= 5
+        agent.configure(routes={"r": {"from": "out", "to": "box", "interval": "1h"}})
+        assert agent.reload()[0] == 200
+        agent.until(lambda: not agent.unjudged())
+        before = drawn(agent)
+        agent.stop()
+    with agent.running():
+        assert before <= drawn(agent) <= before + 1  # of its own it begins one at most

@@ -109,6 +109,20 @@ def test_the_founding_outage_pages_within_three_minutes(tmp_path: Path) -> None:
         promtool("test", "rules", str(tmp_path / "onset.yml"))
 
 
+def test_no_page_waits_until_prometheus_looks_back_three_minutes(tmp_path: Path) -> None:
+    """Four canaries on two of three routes, in the first two and a half minutes that Prometheus has seen."""
+    affected = {"first": "0+0x2 0.1+0x2 0.2+0x60", "second": "0+0x4 0.1+0x3 0.2+0x60", "third": "0+0x60"}
+    series = []
+    for route, values in affected.items():
+        where = f'{TARGET},route="{route}"'
+        info = f'mailprobe_route_info{{{where},sender="outside",mailbox="contoso",kind="mx"}}'
+        series.append({"series": info, "values": "1+0x60"})
+        series.append({"series": f"mailprobe_route_affected_ratio{{{where}}}", "values": values})
+    expected = [firing("MailProviderTrouble", "page", 2.5 - LEAD_IN / MINUTE)]
+    write_tests(tmp_path / "young.yml", series, expected, "15s")
+    promtool("test", "rules", str(tmp_path / "young.yml"))
+
+
 def test_everyday_life_is_silent(tmp_path: Path) -> None:
     """Two hours of four routes on which one attempt in 200 is deferred."""
     routes = [Played(f"inbound{number}", ("contoso", "fabrikam")[number % 2], None) for number in range(4)]

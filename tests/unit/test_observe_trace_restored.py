@@ -41,21 +41,24 @@ async def after_a_restart(desk: Desk, *outcomes: Outcome | None, every: float = 
         return await journal.restore()
 
 
-def drawn(desk: Desk, restored: Restored, *routes: str) -> Trace | None:
+def drawn(restored: Restored, *routes: str) -> Trace | None:
+    return drawing(restored, *routes).trace("route")
+
+
+def drawing(restored: Restored, *routes: str) -> History:
     history = History()
-    assert restored.lately
-    history.restore(restored.lately, routes)
-    return history.trace("route")
+    history.restore(restored.lately.begin, restored.lately.traces, routes)
+    return history
 
 
 async def test_an_empty_journal_says_nothing(desk: Desk) -> None:
-    assert (await after_a_restart(desk)).lately is None
+    assert not (await after_a_restart(desk)).lately.traces
 
 
 async def test_what_says_something_of_the_mail_comes_back(desk: Desk) -> None:
     good, bad = Outcome.DELIVERED, Outcome.DEFERRED
     told = [good, good, Outcome.UNOBSERVED, None, bad, bad, Outcome.SKIPPED, good]
-    trace = drawn(desk, await after_a_restart(desk, *told, delivery_seconds=4.0), "route")
+    trace = drawn(await after_a_restart(desk, *told, delivery_seconds=4.0), "route")
     assert trace
     parts = trace.parts(desk.clock.now())
     assert (sum(part.judged for part in parts), sum(part.affected for part in parts)) == (5, 2)
@@ -67,14 +70,14 @@ async def test_what_says_something_of_the_mail_comes_back(desk: Desk) -> None:
 
 
 async def test_a_delivery_that_took_retries_is_affected(desk: Desk) -> None:
-    trace = drawn(desk, await after_a_restart(desk, Outcome.DELIVERED, retried=True), "route")
+    trace = drawn(await after_a_restart(desk, Outcome.DELIVERED, retried=True), "route")
     assert trace
     assert sum(part.affected for part in trace.parts(desk.clock.now())) == 1
 
 
 async def test_what_is_older_than_a_trace_shows_stays_away(desk: Desk) -> None:
     restored = await after_a_restart(desk, *[Outcome.REJECTED] * 3, *[Outcome.DELIVERED] * 17, every=SPAN / 18)
-    trace = drawn(desk, restored, "route")
+    trace = drawn(restored, "route")
     assert trace
     parts = trace.parts(desk.clock.now())
     assert sum(part.judged for part in parts) in (17, 18)
@@ -83,14 +86,36 @@ async def test_what_is_older_than_a_trace_shows_stays_away(desk: Desk) -> None:
 
 
 async def test_a_route_that_is_no_more_is_not_drawn(desk: Desk) -> None:
-    assert drawn(desk, await after_a_restart(desk, Outcome.DELIVERED), "another") is None
+    assert drawn(await after_a_restart(desk, Outcome.DELIVERED), "another") is None
+
+
+async def test_as_fine_as_what_there_is(desk: Desk) -> None:
+    """What says nothing, is too old, or was written while the clock was wrong does not make the slots wider."""
+    async with desk.journal() as journal:
+        await journal.restore()
+        for days in (-7, 700, -10_000):
+            canary = replace(a_canary(desk.clock, f"canary{days}"), opened=desk.clock.now() + days * 86400)
+            journal(CanaryOpened(canary))
+            journal(Judged(replace(verdict_on(canary, Outcome.DELIVERED), at=desk.clock.now())))
+        await journal.settle()
+    trace = drawn(await after_a_restart(desk, None, Outcome.SKIPPED, *[Outcome.DELIVERED] * 5), "route")
+    assert trace
+    now = desk.clock.now()
+    assert trace.since(now) == pytest.approx(now - 5 * MINUTE, abs=0.01)
+    assert len(trace.parts(now)) == 5 * MINUTE // NARROWEST + 1
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), -float("inf"), -1.0, 1e300])
+async def test_whatever_is_in_the_file(desk: Desk, seconds: float) -> None:
+    restored = await after_a_restart(desk, Outcome.DELIVERED, delivery_seconds=seconds)
+    trace = drawn(restored, "route")
+    assert trace
+    assert trace.parts(desk.clock.now())[0].judged == 1
 
 
 async def test_it_goes_on_where_it_was(desk: Desk) -> None:
     restored = await after_a_restart(desk, *[Outcome.DELIVERED] * 5)
-    history = History()
-    assert restored.lately
-    history.restore(restored.lately, ("route", "second"))
+    history = drawing(restored, "route", "second")
     history(RoutesChanged(added=(("route", "sender", "mailbox", "mx"), ("second", "sender", "mailbox", "mx"))))
     for route in ("route", "second"):
         canary = replace(a_canary(desk.clock, route), route=route)
