@@ -61,10 +61,13 @@ def lab(tmp_path: Path, mail_lab: MailLab) -> Lab:
     return Lab(tmp_path, mail_lab)
 
 
+NO_TIME = "outcome = 'skipped' AND reason IN ('agent_late', 'sender_busy')"
+"""A slot for which a loaded machine had no time: it was never sent."""
+
+
 def on_grid(starts: list[float]) -> bool:
-    """Whether all lie on one grid of INTERVAL; a loaded machine may start one late, never early."""
-    phases = sorted((at - starts[0]) % INTERVAL for at in starts)
-    return all(phase < 0.1 or phase > INTERVAL - 0.1 for phase in phases)
+    """Whether most lie on one grid of INTERVAL: a loaded machine starts some late."""
+    return any(sum((at - first) % INTERVAL < 0.1 for at in starts) > 0.5 * len(starts) for first in starts)
 
 
 @pytest.mark.parametrize("how", ["post", "hangup"])
@@ -89,7 +92,7 @@ def test_a_route_added_begins_and_the_others_go_on(lab: Lab, how: str) -> None:
         agent.stop()
     assert [lab.logins(name) for name in ("one", "two", "three")] == [1, 1, 1]
     assert on_grid(lab.starts("one"))
-    assert agent.rows("SELECT count(*) FROM canary WHERE outcome = 'skipped'") == [(0,)]
+    assert agent.rows(f"SELECT count(*) FROM canary WHERE outcome = 'skipped' AND NOT ({NO_TIME})") == [(0,)]
 
 
 def test_a_route_removed_keeps_its_canary_until_it_is_judged(lab: Lab) -> None:
@@ -162,8 +165,8 @@ def test_one_mailbox_that_changed_is_connected_anew_and_no_other(lab: Lab) -> No
         lab.more_delivered("one", "two")
         agent.stop()
     assert [lab.logins(name) for name in ("one", "two")] == [1, 3]
-    outcomes = agent.rows("SELECT route, outcome, count(*) FROM canary WHERE outcome IS NOT NULL GROUP BY 1, 2")
-    assert {(route, outcome) for route, outcome, _ in outcomes} == {("one", "delivered"), ("two", "delivered")}
+    outcomes = agent.rows(f"SELECT DISTINCT route, outcome FROM canary WHERE outcome IS NOT NULL AND NOT ({NO_TIME})")
+    assert set(outcomes) == {("one", "delivered"), ("two", "delivered")}
     assert on_grid(lab.starts("two"))
     mails = lab.lab.dovecot.directory / "mail" / lab.accounts["two"].address / "Maildir"
     assert [*mails.glob("cur/*"), *mails.glob("new/*")] == [], "what the first session had not removed is not forgotten"
@@ -186,7 +189,8 @@ def test_another_account_under_the_same_name_makes_no_losses(lab: Lab) -> None:
         agent.until(lambda: agent.rows("SELECT 1 FROM canary WHERE route = 'held' AND opened > ?", last + 5), 15)
         assert agent.metrics().value("mailprobe_agent_errors_total") == 0
         agent.stop()
-    told = agent.rows("SELECT DISTINCT outcome, reason FROM canary WHERE route = 'held' AND judged > ?", last - 1)
+    later = f"route = 'held' AND judged > ? AND NOT ({NO_TIME})"
+    told = agent.rows(f"SELECT DISTINCT outcome, reason FROM canary WHERE {later}", last - 1)
     assert set(told) - {("overdue", "not_there")} == {("unobserved", "nobody_looked"), ("delivered", None)}
     assert agent.rows("SELECT * FROM canary WHERE outcome = 'overdue' AND judged > ?", last) == []
     assert agent.rows("SELECT * FROM canary WHERE resolution = 'lost' AND resolved > ?", last) == []
@@ -228,6 +232,6 @@ def test_reloads_during_attempts_lose_and_repeat_nothing(lab: Lab) -> None:
         assert agent.metrics().value("mailprobe_agent_errors_total") == 0
         assert agent.metrics().value("mailprobe_in_flight") == 0
         agent.stop()
-    # a slot for which the machine, or the slow server, had no time was never sent
-    sent = "outcome != 'skipped' OR reason NOT IN ('agent_late', 'sender_busy')"
-    assert agent.rows(f"SELECT outcome, max(attempts) FROM canary WHERE {sent} GROUP BY 1") == [("delivered", 1)]
+    assert agent.rows(f"SELECT outcome, max(attempts) FROM canary WHERE NOT ({NO_TIME}) GROUP BY 1") == [
+        ("delivered", 1)
+    ]
