@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pip
-
 from support.servers import ENVIRONMENT, missing, proxies, require_programs, require_root
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +43,7 @@ mkdir -p usr/local/bin usr/local/lib/python3.13/dist-packages tmp
 chmod 1777 tmp
 ln -s ../../bin/python3.13 usr/local/bin/python
 ln -s ../../bin/python3.13 usr/local/bin/python3
-cp -r %(pip)s usr/local/lib/python3.13/dist-packages/pip
+%(python)s -m zipfile -e usr/share/python-wheels/pip-*.whl usr/local/lib/python3.13/dist-packages
 printf '#!/usr/bin/python3.13\\nfrom pip._internal.cli.main import main\\nexit(main())\\n' >usr/local/bin/pip
 chmod 755 usr/local/bin/pip
 rm usr/lib/python3.13/EXTERNALLY-MANAGED
@@ -157,7 +155,7 @@ def make_base(engine: Engine) -> None:
         return
     hook, tar = engine.directory / "hook.sh", engine.directory / "base.tar"
     if not tar.exists():
-        _write(hook, _LIKE_THE_OFFICIAL_ONE % {"pip": Path(pip.__file__).parent})
+        _write(hook, _LIKE_THE_OFFICIAL_ONE % {"python": sys.executable})
         new = tar.with_suffix(".new.tar")
         hooks = f'--extract-hook=sh {hook} "$1"'
         _unpack(PACKAGES, new, hooks)
