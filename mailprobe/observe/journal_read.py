@@ -28,7 +28,7 @@ from mailprobe.model import (
 )
 from mailprobe.observe.evidence import NOT_EVIDENCE
 from mailprobe.observe.journal_rows import Watermark
-from mailprobe.observe.trace import SLOTS, WIDEST, Part, Trace, width_of
+from mailprobe.observe.trace import SLOTS, WIDEST, Trace
 from mailprobe.vendor import Acknowledgement
 
 _UNFINISHED: Final = """
@@ -177,12 +177,13 @@ def _lately(database: sqlite3.Connection, clock: Clock, now_wall: float) -> Late
     begin = database.execute(_EARLIEST, (before, now_wall)).fetchone()[0]
     if begin is None:
         return Lately()
-    now, start, width = clock.now(), instant_of(clock, begin), width_of(now_wall - begin)
+    now, start = clock.now(), instant_of(clock, begin)
+    width = Trace(start).width(start + now_wall - begin)
     traces: dict[str, Trace] = {}
     span = {"before": before, "begin": begin, "now": now_wall, "width": width}
     for route, slot, slowest, judged, affected in database.execute(_LATELY, span):
         trace = traces.get(route) or traces.setdefault(route, Trace(start))
-        trace.add_part(start + (slot + 0.5) * width, now, Part(slowest, judged, int(affected)))
+        trace.add(start + (slot + 0.5) * width, now, slowest, int(affected), judged)
     return Lately(start, traces)
 
 

@@ -31,14 +31,6 @@ class Part:
     affected: int = 0
 
 
-def width_of(span: float) -> float:
-    """Seconds of a slot where so many seconds are shown."""
-    width = NARROWEST
-    while span >= SLOTS * width and width < WIDEST:
-        width *= 2
-    return width
-
-
 class Trace:
     """One route. `begin` is the instant at which its agent's slots begin, the same for all routes."""
 
@@ -50,24 +42,25 @@ class Trace:
         self._newest = 0
         self._width = NARROWEST
 
-    def add(self, opened: float, now: float, delivery: float | None, affected: bool) -> None:
-        """Takes in a canary that was judged; it counts where it was opened, unless that is too long ago."""
-        self.add_part(opened, now, Part(delivery, 1, int(affected)))
-
-    def add_part(self, instant: float, now: float, part: Part) -> None:
-        """Takes in what is known of canaries that were opened around an instant."""
-        self._go_on(max(now, instant))
-        number = int((instant - self._begin) // self._width)
+    def add(self, opened: float, now: float, slowest: float | None, affected: int, judged: int = 1) -> None:
+        """Takes in one canary that was judged, or several; it counts where it was opened, unless that is long ago."""
+        self._go_on(max(now, opened))
+        number = int((opened - self._begin) // self._width)
         if number < 0 or number <= self._newest - SLOTS:
             return
         at = number % SLOTS * _EACH
-        slowest, judged, affected = self._cells[at : at + _EACH]
-        judged, affected = judged + part.judged, affected + part.affected
+        code, known, bad = self._cells[at : at + _EACH]
+        judged, affected = known + judged, bad + affected
         while judged > _MOST:
             judged, affected = judged // 2, -(-affected // 2)
-        if part.slowest is not None:
-            slowest = max(slowest, _code(part.slowest))
-        self._cells[at : at + _EACH] = bytes((slowest, judged, min(affected, judged)))
+        if slowest is not None:
+            code = max(code, _code(slowest))
+        self._cells[at : at + _EACH] = bytes((code, judged, min(affected, judged)))
+
+    def width(self, now: float) -> float:
+        """Seconds of a slot."""
+        self._go_on(now)
+        return self._width
 
     def since(self, now: float) -> float:
         """The instant at which what is shown begins."""

@@ -478,14 +478,12 @@ async def test_where_to_go_on_is_remembered_and_not_beyond_what_is_still_to_be_r
     async with post.watching():
         await post.clock.advance(1)
         post.server.deliver(STRANGER)
-        canary = post.departs()
-        post.arrives(canary)
+        post.arrives(post.departs())
         post.server.deliver(STRANGER)
         post.watcher.want_scan()
         await post.clock.advance(0.2)
         assert post.outcomes == [Outcome.DELIVERED]
         assert post.remembered[-1]["INBOX"] == Watermark(7, 2), "the canary is still there"
-        assert post.watcher.watermarks.get("INBOX") in (None, Watermark(7, 2))
         await post.clock.advance(5)
         post.watcher.want_scan()
         await post.clock.advance(1)

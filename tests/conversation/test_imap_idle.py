@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 from support.imap_script import (
@@ -12,6 +11,7 @@ from support.imap_script import (
     ImapServer,
     close,
     drip,
+    failing,
     hang,
     reset,
     session_on,
@@ -21,27 +21,16 @@ from support.imap_script import (
 from support.loops import both_loops
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
-from mailprobe.imap import IdleEnd, Session
+from mailprobe.imap import IdleEnd
 
 pytestmark = both_loops
 
-Use = Callable[[Session], Awaitable[object]]
 IMPATIENT = 0.06
 
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PASSWORD_VARIABLE, "hunter2")
-
-
-async def failing(says: dict[str, Action | list[Action]], use: Use, timeout: float = 5.0) -> tuple[ProbeFailure, bool]:
-    """The failure, and whether the session survived it."""
-    async with ImapServer(says=says).running() as server, session_on(server) as session:
-        await session.select("INBOX")
-        session._connection.timeout = timeout  # only now: it is the command's time-out that is tested
-        with pytest.raises(ProbeFailure) as caught:
-            await use(session)
-        return caught.value, session.alive
 
 
 async def idling(server: ImapServer) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 
 import pytest
@@ -14,9 +13,11 @@ from support.imap_script import (
     Box,
     ImapServer,
     Talk,
+    Use,
     close,
     default,
     drip,
+    failing,
     hang,
     reset,
     session_on,
@@ -30,7 +31,6 @@ from mailprobe.imap import Folder, Removal, Session, protocol
 
 pytestmark = both_loops
 
-Use = Callable[[Session], Awaitable[object]]
 IMPATIENT = 0.06
 NO_UIDPLUS = CAPABILITIES.replace(" UIDPLUS", "")
 
@@ -44,16 +44,6 @@ async def using(server: ImapServer, use: Use) -> object:
     async with server.running(), session_on(server) as session:
         await session.select("INBOX")
         return await use(session)
-
-
-async def failing(says: dict[str, Action | list[Action]], use: Use, timeout: float = 5.0) -> tuple[ProbeFailure, bool]:
-    """The failure, and whether the session survived it."""
-    async with ImapServer(says=says).running() as server, session_on(server) as session:
-        await session.select("INBOX")
-        session._connection.timeout = timeout  # only now: it is the command's time-out that is tested
-        with pytest.raises(ProbeFailure) as caught:
-            await use(session)
-        return caught.value, session.alive
 
 
 # ---- what they make of good answers

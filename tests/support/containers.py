@@ -33,7 +33,7 @@ BASE = "localhost/python:3.13-slim"
 SUITE = "trixie"
 """The Debian release that has Python 3.13."""
 SAME_TIME = ("--timestamp", "315532800")
-"""What SOURCE_DATE_EPOCH and `rewrite-timestamp=true` are to docker buildx: of every file, and of the image."""
+"""Of every file that is made, and of the image."""
 PACKAGES = "base-files,dash,coreutils,findutils,libc-bin,python3-venv,ca-certificates,netbase,tzdata"
 
 _LIKE_THE_OFFICIAL_ONE = """\

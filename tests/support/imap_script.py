@@ -22,7 +22,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from mailprobe.clock import SystemClock
+from mailprobe.errors import ProbeFailure
 from mailprobe.imap import Session
 from mailprobe.model import TlsMode
 from mailprobe.net.resolve import Resolver
@@ -120,6 +123,7 @@ class Talk:
 
 
 Action = bytes | Callable[[Talk], Awaitable[None]]
+Use = Callable[[Session], Awaitable[object]]
 
 
 async def close(talk: Talk) -> None:
@@ -397,3 +401,13 @@ def stocked(count: int) -> Box:
     for number in range(1, count + 1):
         box.deliver(b"Subject: %d\r\n\r\n" % number)
     return box
+
+
+async def failing(says: dict[str, Action | list[Action]], use: Use, timeout: float = 5.0) -> tuple[ProbeFailure, bool]:
+    """The failure, and whether the session survived it."""
+    async with ImapServer(says=says).running() as server, session_on(server) as session:
+        await session.select("INBOX")
+        session._connection.timeout = timeout  # only now: it is the command's time-out that is tested
+        with pytest.raises(ProbeFailure) as caught:
+            await use(session)
+        return caught.value, session.alive

@@ -13,7 +13,7 @@ from mailprobe.events import CanaryOpened, Judged, RoutesChanged
 from mailprobe.model import Outcome
 from mailprobe.observe.history import History
 from mailprobe.observe.journal import Restored
-from mailprobe.observe.trace import NARROWEST, SLOTS, WIDEST, Trace, width_of
+from mailprobe.observe.trace import NARROWEST, SLOTS, WIDEST, Trace
 
 pytestmark = [both_loops, pytest.mark.usefixtures("nothing_blocks")]
 SPAN = SLOTS * WIDEST
@@ -64,7 +64,7 @@ async def test_what_says_something_of_the_mail_comes_back(desk: Desk) -> None:
     assert (sum(part.judged for part in parts), sum(part.affected for part in parts)) == (5, 2)
     assert trace.since(desk.clock.now()) == pytest.approx(desk.clock.now() - len(told) * MINUTE, abs=0.01)
     affected = [number for number, part in enumerate(parts) if part.affected]
-    width = width_of(len(told) * MINUTE)
+    width = trace.width(desk.clock.now())
     assert affected == [int(4 * MINUTE // width), int(5 * MINUTE // width)]
     assert parts[0].slowest == pytest.approx(4.0, rel=0.031)
 
@@ -127,10 +127,3 @@ async def test_it_goes_on_where_it_was(desk: Desk) -> None:
     assert second
     assert first.since(now) == second.since(now) < now
     assert [sum(part.judged for part in trace.parts(now)) for trace in (first, second)] == [6, 1]
-
-
-@pytest.mark.parametrize("span", [0.0, 1.0, SLOTS * NARROWEST - 1, SLOTS * NARROWEST, 5000.0, SPAN, 10 * SPAN])
-def test_the_width_is_that_of_a_trace_of_this_age(span: float) -> None:
-    trace = Trace(0.0)
-    trace.parts(span)
-    assert width_of(span) == trace._width
