@@ -30,6 +30,8 @@ TEMPLATES = Path(__file__).parent / "servers_conf"
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", "TZ": "UTC", "LC_ALL": "C"}
 
+_WORKERS = 8
+"""Of one test run, at most."""
 # below the ports that the kernel gives to outgoing connections (ip(7), ip_local_port_range)
 _PORTS = range(20_000, 32_000)
 _PLACEHOLDER = re.compile(r"%%(\w+)%%")
@@ -80,9 +82,14 @@ def _sweep() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nobody listens now; drawn at random so that two test processes rarely meet."""
+    """Ports of 127.0.0.1 on which nobody listens now; drawn at random so that two test runs rarely meet.
+
+    The workers of one run never do: each draws from a part of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ours = _PORTS[worker % _WORKERS :: _WORKERS]
     found: list[int] = []
-    for port in random.sample(_PORTS, len(_PORTS)):
+    for port in random.sample(ours, len(ours)):
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
