@@ -65,7 +65,7 @@ def proxies() -> dict[str, str]:
 @contextlib.contextmanager
 def workspace() -> Iterator[Path]:
     """A directory that daemons of other users can enter, short enough for Unix sockets below it; removed at the end."""
-    _sweep()
+    sweep(Path("/tmp"))
     directory = Path(tempfile.mkdtemp(prefix=f"mailprobe-tests-{os.getpid()}-", dir="/tmp"))
     directory.chmod(0o755)
     try:
@@ -74,11 +74,13 @@ def workspace() -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _sweep() -> None:
-    """Remove what killed test processes left behind."""
-    for left in Path("/tmp").glob("mailprobe-tests-*-*"):
-        if left.stat().st_uid == os.geteuid() and not Path("/proc", left.name.split("-")[2]).exists():
-            shutil.rmtree(left, ignore_errors=True)
+def sweep(parent: Path) -> None:
+    """Remove from `parent` the workspaces that killed test processes left behind."""
+    for left in parent.glob("mailprobe-tests-*-*"):
+        # another worker may be removing its own at this moment
+        with contextlib.suppress(FileNotFoundError):
+            if left.stat().st_uid == os.geteuid() and not Path("/proc", left.name.split("-")[2]).exists():
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:

@@ -98,8 +98,10 @@ def running(directory: Path, *options: str) -> Iterator[Demo]:
 
 def listening(pid: int) -> set[int]:
     """The TCP ports on which a process listens. Source: proc(5), /proc/net/tcp."""
-    links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
-    sockets = {link[8:-1] for link in links if link.startswith("socket:[")}
+    sockets = set[str]()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            sockets.add(os.readlink(link).removeprefix("socket:[").removesuffix("]"))
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == _LISTENING and row[9] in sockets}
 

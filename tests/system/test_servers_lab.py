@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import email
 import imaplib
+import os
 import smtplib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from support.servers import HOST, TLS_NAME
+from support.servers import HOST, TLS_NAME, sweep
 from support.servers_client import fetch, holds, mailbox, oauth_token, send, submission, submit, trust, wait_for
 from support.servers_dovecot import EXPIRED_ADDRESS, UNKNOWN_CA_ADDRESS, WRONGNAME_ADDRESS, Account
 from support.servers_fixtures import MailLab
@@ -295,3 +299,15 @@ def test_restart_cuts_and_recovers(fresh_lab: MailLab) -> None:
         assert holds(inbox, "<kept@lab.test>")
     fresh_lab.postfix.restart()
     assert submit(fresh_lab.postfix, account, account.address).code == 250
+
+
+def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, ours = (tmp_path / f"mailprobe-tests-{pid}-x" for pid in (dead.pid, os.getpid()))
+    for directory in (left / "postfix", ours):
+        directory.mkdir(parents=True)
+    gone = tmp_path / f"mailprobe-tests-{dead.pid}-y"
+    gone.symlink_to("nowhere")  # listed, and not there to be asked: as one that another worker is removing
+    sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([ours, gone])
