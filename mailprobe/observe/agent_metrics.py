@@ -22,6 +22,22 @@ from prometheus_client.registry import Collector
 
 SCHEDULE_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 LOOP_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+TASKS: Final = (
+    "farewell",
+    "feed",
+    "judge",
+    "loop-lag",
+    "observe",
+    "policy",
+    "reload",
+    "scheduler",
+    "states",
+    "submit",
+    "token",
+    "watchdog",
+    "watcher",
+)
+"""The tasks whose bugs are counted, from 0: an `increase` does not see a series that begins with its first error."""
 
 
 class JournalFigures(Protocol):
@@ -84,7 +100,8 @@ class AgentMetrics:
         )
         build = Gauge("mailprobe_build_info", "Which mailprobe this is.", ["version", "python"], registry=self.registry)
         build.labels(version, platform.python_version()).set(1)
-        self.errors.labels("observe")
+        for task in TASKS:
+            self.errors.labels(task)
         self.registry.register(_Journal(journal))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -29,6 +29,7 @@ class Replay:
         self._speed = speed
         self._begin = begin
         self._started: float | None = None
+        self._agent_began = time.time()
 
     def start(self) -> None:
         """Until then the clock stands still."""
@@ -41,9 +42,10 @@ class Replay:
         return self._begin + (0.0 if started is None else (time.monotonic() - started) * self._speed)
 
     def page(self) -> str:
-        """The scrape of now; the last one after the end."""
+        """The scrape of now, of an agent that began with the replay; the last one after the end."""
         number = int((self.now - self._recording.begin) // self._recording.step)
-        return self._recording.page(min(number, self._recording.length - 1))
+        page = self._recording.page(min(number, self._recording.length - 1))
+        return f"{page}process_start_time_seconds {self._agent_began}\n"
 
 
 @dataclass(slots=True)

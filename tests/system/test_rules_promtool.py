@@ -109,6 +109,16 @@ def test_the_founding_outage_pages_within_three_minutes(tmp_path: Path) -> None:
         promtool("test", "rules", str(tmp_path / "onset.yml"))
 
 
+def test_nothing_begins_to_page_when_an_outage_is_over(tmp_path: Path) -> None:
+    """The window of half an hour outlasts the alert about the provider, which kept it back."""
+    name = "postmark-2024-09-16"
+    series = record([Played(f"inbound{number}", "contoso", find(name)) for number in range(3)], 620 * MINUTE, step=60.0)
+    expected = [firing("MailProviderTrouble", "page", 585)]
+    expected += [silent('severity="page"', minute) for minute in range(596, 620)]
+    write_tests(tmp_path / "over.yml", list(series.input_series(TARGET, metrics_used())), expected, "60s")
+    promtool("test", "rules", str(tmp_path / "over.yml"))
+
+
 def test_no_page_waits_until_prometheus_looks_back_three_minutes(tmp_path: Path) -> None:
     """Four canaries on two of three routes, in the first two and a half minutes that Prometheus has seen."""
     affected = {"first": "0+0x2 0.1+0x2 0.2+0x60", "second": "0+0x4 0.1+0x3 0.2+0x60", "third": "0+0x60"}

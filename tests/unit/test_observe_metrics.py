@@ -403,15 +403,6 @@ def test_the_agent() -> None:
     assert values(watch, "mailprobe_config_last_reload_success_timestamp_seconds") == {(): watch.clock.wall()}
 
 
-def test_names_of_tasks_are_capped() -> None:
-    watch = Watch()
-    for number in range(150):
-        watch.publish(TaskFailed(f"task-{number}", RuntimeError()))
-    found = values(watch, "mailprobe_agent_errors_total")
-    assert found[("other",)] == 50
-    assert len(found) == 102  # with `observe`, which is there from the start
-
-
 def test_exactly_one_state_is_1() -> None:
     watch = Watch()
     assert values(watch, "mailprobe_route_state") == {(s,): float(s is RouteState.UNKNOWN) for s in RouteState}
