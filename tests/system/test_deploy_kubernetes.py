@@ -185,12 +185,19 @@ def test_a_shard_is_told_which_part_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
-def test_the_job_is_mailprobe_whatever_the_name(kind: str) -> None:
-    """The alert about an agent that is gone goes by the job's name."""
+def test_the_job_is_mailprobe_whatever_the_name_and_our_labels_stay(kind: str) -> None:
+    """The alert about an agent that is gone goes by the job's name.
+
+    The operator writes the port's name into a target's label `endpoint`, before these relabelings; a metric's own label
+    of that name would become exported_endpoint.
+    """
     documents = rendered({"config": CONFIG, "nameOverride": "canaries", kind: {"enabled": True}})
     spec = only(documents, kind[0].upper() + kind[1:])["spec"]
     (endpoint,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
-    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "mailprobe", "action": "replace"}]
+    assert endpoint["relabelings"] == [
+        {"targetLabel": "job", "replacement": "mailprobe", "action": "replace"},
+        {"action": "labeldrop", "regex": "endpoint"},
+    ]
 
 
 def test_the_configuration_loads(tmp_path: Path) -> None:

@@ -197,6 +197,8 @@ storageClassName: {{ . | quote }}
   relabelings:
     # one job for all agents, whose name the alert about an agent that is gone goes by
     - {targetLabel: job, replacement: mailprobe, action: replace}
+    # the operator's word for the port: it would turn the label of our metrics into exported_endpoint
+    - {action: labeldrop, regex: endpoint}
     {{- with .site }}
     - {targetLabel: site, replacement: {{ . | quote }}, action: replace}
     {{- end }}
