@@ -120,5 +120,11 @@ def test_it_is_told_by_the_notifications_that_the_agent_sends() -> None:
     found = settings()
     assert (found["Type"], found["NotifyAccess"]) == (["notify"], ["main"])
     assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
-    assert found["RestartPreventExitStatus"] == ["2"]  # a wrong configuration
     assert shutil.which("kill", path="/bin")
+
+
+def test_it_never_gives_up() -> None:
+    """Exit status 2 is a wrong configuration, but also a port that is taken: one that may be free the next time."""
+    found = settings()
+    assert "RestartPreventExitStatus" not in found
+    assert (found["Restart"], found["StartLimitIntervalSec"]) == (["on-failure"], ["0"])
