@@ -128,3 +128,8 @@ def test_it_never_gives_up() -> None:
     found = settings()
     assert "RestartPreventExitStatus" not in found
     assert (found["Restart"], found["StartLimitIntervalSec"]) == (["on-failure"], ["0"])
+
+
+def test_the_metrics_of_the_process_are_not_hidden() -> None:
+    """prometheus_client reads /proc/stat for all of process_*; ProcSubset=pid hides it."""
+    assert (settings()["ProcSubset"], settings()["ProtectProc"]) == (["all"], ["invisible"])
