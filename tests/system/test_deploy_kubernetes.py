@@ -20,6 +20,7 @@ from support.charts import CHART, NAMESPACE, RELEASE, ChartError, helm, only, re
 from mailprobe import __version__
 from mailprobe.config.configuration import Configuration
 from mailprobe.config.load import load
+from mailprobe.observe.journal import MAX_BYTES
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
@@ -31,6 +32,8 @@ pytestmark = pytest.mark.server("helm")
 
 OLDEST, NEWEST = "1.28", "1.37"
 """The versions of Kubernetes; Chart.yaml names the oldest."""
+PATIENCE = 600
+"""Seconds that a start may take: with a journal at its bound, on a cold disk, more than one minute was measured."""
 
 Document = dict[str, Any]
 CONFIG: Document = {
@@ -128,6 +131,13 @@ def restricted(pod: Document, container: Document) -> list[str]:
     return [name for name, is_wrong in wrong.items() if is_wrong]
 
 
+def patience(container: Document) -> int:
+    """Seconds until a container that does not answer yet is killed, to begin anew."""
+    probe = container["startupProbe"]
+    seconds: int = probe["periodSeconds"] * probe["failureThreshold"]
+    return seconds
+
+
 def loaded(text: str, directory: Path) -> Configuration:
     """The configuration, with the secrets and the journal in this directory."""
     file = directory / "mailprobe.yaml"
@@ -151,6 +161,7 @@ def test_what_the_chart_renders_is_valid_and_restricted(name: str) -> None:
     (container,) = pod["containers"]
     assert restricted(pod, container) == []
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert patience(container) == PATIENCE
     assert {mount["name"] for mount in container["volumeMounts"]} <= {
         *(volume["name"] for volume in pod["volumes"]),
         *({"journal"} if SETS[name].get("shards", 1) > 1 else ()),
@@ -346,7 +357,12 @@ def test_the_sidecar_is_put_beside_a_mail_server(kubectl: str, tmp_path: Path) -
     assert containers["postfix"] == {"name": "postfix", "image": "postfix:3.10"}
     assert restricted(pod, containers["mailprobe"]) == []
     assert "readinessProbe" not in containers["mailprobe"]  # it would take the mail server out of service
-    assert {volume["name"] for volume in pod["volumes"]} >= {"config", "mailprobe-config", "mailprobe-journal"}
+    assert patience(containers["mailprobe"]) == PATIENCE
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes.keys() >= {"config", "mailprobe-config", "mailprobe-journal"}
+    # room for the journal and its log: a Pod beyond it is evicted, here with the mail server
+    limit = volumes["mailprobe-journal"]["emptyDir"]["sizeLimit"]
+    assert int(limit.removesuffix("Gi")) << 30 >= 2 * MAX_BYTES
 
 
 @pytest.mark.parametrize("directory", [MANIFESTS, MANIFESTS / "sidecar"], ids=["agent", "sidecar"])

@@ -128,6 +128,7 @@ def test_it_never_gives_up() -> None:
     found = settings()
     assert "RestartPreventExitStatus" not in found
     assert (found["Restart"], found["StartLimitIntervalSec"]) == (["on-failure"], ["0"])
+    assert found["TimeoutStartSec"] == ["600s"]  # of a journal at its bound, on a cold disk
 
 
 def test_the_metrics_of_the_process_are_not_hidden() -> None:

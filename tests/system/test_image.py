@@ -35,6 +35,7 @@ def test_what_the_image_says_of_itself(engine: Engine, image: str) -> None:
     assert config["Volumes"].keys() == {"/var/lib/mailprobe"}
     assert config["ExposedPorts"].keys() == {"10587/tcp"}
     assert found["Healthcheck"]["Test"] == ["CMD", "mailprobe", "healthcheck"]
+    assert found["Healthcheck"]["StartPeriod"] == 600 * 10**9  # a large journal on a cold disk
     assert config["Labels"]["org.opencontainers.image.title"] == "mailprobe"
     assert config["Labels"]["org.opencontainers.image.licenses"] == "GPL-3.0-only"
     assert found["Size"] - engine.inspect("image", BASE)["Size"] < 120_000_000

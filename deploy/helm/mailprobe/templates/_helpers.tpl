@@ -114,10 +114,11 @@ spec:
         {{- end }}
       ports:
         - {name: http, containerPort: 10587, protocol: TCP}
+      # up to ten minutes: with a large journal a start on a cold disk takes more than one
       startupProbe:
         {{- include "mailprobe.probe" (dict "path" "/-/healthy" "probes" .Values.probes) | nindent 8 }}
         periodSeconds: 1
-        failureThreshold: 60
+        failureThreshold: 600
       livenessProbe:
         {{- include "mailprobe.probe" (dict "path" "/-/healthy" "probes" .Values.probes) | nindent 8 }}
         periodSeconds: 15
