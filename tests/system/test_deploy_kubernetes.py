@@ -241,6 +241,41 @@ def test_what_the_configuration_says_wins() -> None:
     assert said["agent"]["journal"] == "/var/lib/mailprobe/journal.db"
 
 
+def environment_of(pod: Document) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"] if "value" in each}
+
+
+def test_whatever_an_existing_configuration_says_the_pod_is_asked_where_it_listens(tmp_path: Path) -> None:
+    """The chart does not see it; one that is good elsewhere listens on loopback and has no journal."""
+    pod = pod_of(rendered({"existingConfigMap": "theirs", "config": {"agent": {"listen": "[::]:1"}}}))
+    (container,) = pod["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [10587]
+    (mounted,) = (mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "journal")
+    environment = {name: value.replace(mounted, str(tmp_path)) for name, value in environment_of(pod).items()}
+    (tmp_path / "password").write_text("hunter2")
+    mailboxes = {"box": CONFIG["mailboxes"]["box"] | {"auth": {"username": "b", "password_file": "password"}}}
+    file = tmp_path / "mailprobe.yaml"
+    for agent in ({}, {"listen": "127.0.0.1:9999", "journal": "/nowhere/journal.db"}):
+        file.write_text(json.dumps(CONFIG | {"mailboxes": mailboxes, "agent": agent}))
+        found = load(file, environment).agent
+        assert (found.listen, found.journal) == (("::", 10587), tmp_path / "journal.db")
+
+
+def test_the_port_of_the_pod_is_that_of_the_configuration() -> None:
+    agent = {"listen": "0.0.0.0:9999", "journal": "/elsewhere/journal.db"}
+    documents = rendered({"config": CONFIG | {"agent": agent}, "networkPolicy": {"enabled": True}})
+    pod = pod_of(documents)
+    (container,) = pod["spec"]["containers"]
+    assert container["ports"] == [{"name": "http", "containerPort": 9999, "protocol": "TCP"}]
+    # all else goes by the port's name
+    asked = [container[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
+    asked += [only(documents, "Service")["spec"]["ports"][0]["targetPort"]]
+    asked += [only(documents, "NetworkPolicy")["spec"]["ingress"][0]["ports"][0]["port"]]
+    assert set(asked) == {"http"}
+    environment = environment_of(pod)
+    assert {key: environment[f"MAILPROBE_AGENT__{key.upper()}"] for key in agent} == agent
+
+
 def test_a_change_of_configuration_rolls_the_pods_and_says_nothing_of_secrets() -> None:
     changed = copy.deepcopy(SETS["smallest"])
     changed["config"]["routes"]["inbound"]["interval"] = "30s"
@@ -292,6 +327,16 @@ def test_the_chart_is_of_this_version() -> None:
         ({"networkPolicy": {"egressPorts": [0]}}, "egressPorts"),
         ({"secrets": {"a/b": "c"}}, "a/b"),
         ({"config": {}}, "config needs routes or meshes"),
+        *(
+            ({"config": CONFIG | {"agent": {"listen": listen}}}, said)
+            for listen, said in {
+                "127.0.0.1:10587": "nobody outside the pod",
+                "localhost:10587": "nobody outside the pod",
+                "[::1]:10587": "nobody outside the pod",
+                "[::]:0": "an address and a port",
+                "0.0.0.0": "an address and a port",
+            }.items()
+        ),
         ({"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}, "not both"),
         ({"existingSecret": "x"}, "not both"),
         ({"shards": 2, "persistence": {"existingClaim": "x"}}, "existingClaim"),
@@ -358,6 +403,8 @@ def test_the_sidecar_is_put_beside_a_mail_server(kubectl: str, tmp_path: Path) -
     assert restricted(pod, containers["mailprobe"]) == []
     assert "readinessProbe" not in containers["mailprobe"]  # it would take the mail server out of service
     assert patience(containers["mailprobe"]) == PATIENCE
+    environment = {each["name"]: each["value"] for each in containers["mailprobe"]["env"]}
+    assert environment["MAILPROBE_AGENT__LISTEN"] == "[::]:10587"  # whatever mailprobe.yaml says
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes.keys() >= {"config", "mailprobe-config", "mailprobe-journal"}
     # room for the journal and its log: a Pod beyond it is evicted, here with the mail server

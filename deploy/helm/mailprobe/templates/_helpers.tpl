@@ -48,10 +48,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- /* where the agent listens and writes: what the Pod's port and volume go by; an existing ConfigMap is not seen here */ -}}
+{{- define "mailprobe.agent" -}}
+{{- $agent := dict "listen" "[::]:10587" "journal" "/var/lib/mailprobe/journal.db" -}}
+{{- if not .Values.existingConfigMap -}}
+{{- $agent = mergeOverwrite $agent (pick (default dict .Values.config.agent) "listen" "journal") -}}
+{{- end -}}
+{{- toYaml $agent -}}
+{{- end -}}
+
+{{- define "mailprobe.port" -}}
+{{- $listen := toString (include "mailprobe.agent" . | fromYaml).listen -}}
+{{- if not (regexMatch ":[1-9][0-9]{0,4}$" $listen) -}}
+{{- fail (printf "config.agent.listen is %q; it must be an address and a port, as in [::]:10587" $listen) -}}
+{{- end -}}
+{{- if regexMatch "^(localhost|127\\.|\\[::1\\])" $listen -}}
+{{- fail (printf "config.agent.listen is %q, where nobody outside the pod can ask, the kubelet included; write [::]:10587" $listen) -}}
+{{- end -}}
+{{- regexFind "[0-9]+$" $listen -}}
+{{- end -}}
+
 {{- /* what the configuration says, over what the chart fills in */ -}}
 {{- define "mailprobe.config" -}}
-{{- $agent := dict "name" (include "mailprobe.fullname" .) "listen" (printf "[::]:%d" 10587) "journal" "/var/lib/mailprobe/journal.db" -}}
-{{- $filled := dict "agent" $agent -}}
+{{- $filled := dict "agent" (include "mailprobe.agent" . | fromYaml | merge (dict "name" (include "mailprobe.fullname" .))) -}}
 {{- if include "mailprobe.secret" . -}}
 {{- $_ := set $filled "secrets_dir" "/run/secrets/mailprobe" -}}
 {{- end -}}
@@ -102,8 +121,10 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       env:
-        # empty: the file says where to listen
-        - {name: MAILPROBE_AGENT__LISTEN, value: ""}
+        # over what the file says: the port that is asked, and the volume that is mounted
+        {{- $agent := include "mailprobe.agent" . | fromYaml }}
+        - {name: MAILPROBE_AGENT__LISTEN, value: {{ $agent.listen | quote }}}
+        - {name: MAILPROBE_AGENT__JOURNAL, value: {{ $agent.journal | quote }}}
         {{- if gt (int .Values.shards) 1 }}
         - name: MAILPROBE_AGENT__NAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
@@ -113,7 +134,7 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
       ports:
-        - {name: http, containerPort: 10587, protocol: TCP}
+        - {name: http, containerPort: {{ include "mailprobe.port" . }}, protocol: TCP}
       # up to ten minutes: with a large journal a start on a cold disk takes more than one
       startupProbe:
         {{- include "mailprobe.probe" (dict "path" "/-/healthy" "probes" .Values.probes) | nindent 8 }}
