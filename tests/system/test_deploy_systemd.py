@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.containers import Engine
+from support.reporting import written
 from support.servers import require_programs
 from support.sidecars import Sidecar
 
@@ -54,25 +56,63 @@ def test_the_unit_is_hardened() -> None:
     assert float(found[1]) <= EXPOSURE, said
 
 
-def test_its_credentials_are_found(tmp_path: Path) -> None:
+def documented(pattern: str) -> list[str]:
+    """What the documentation of the service shows."""
+    _, _, rest = (DEPLOY / "README.md").read_text().partition("\n## systemd\n")
+    return re.findall(pattern, rest.partition("\n## ")[0], re.MULTILINE)
+
+
+def moved(text: str, directory: Path) -> str:
+    """With the places of the service in this directory."""
+    for place in ("/etc/mailprobe", "/var/lib/mailprobe"):
+        text = text.replace(place, str(directory))
+    return text
+
+
+CONFIGURATION = (
+    "senders: {office365: {provider: microsoft365, from: a@lab.test, auth: &login {username: a, oauth2: "
+    "{provider: microsoft365, tenant: lab.test, client_id: c}}}}\n"
+    "mailboxes: {contoso: {provider: microsoft365, address: a@lab.test, auth: *login}}\n"
+    "routes: {r: {from: office365, to: contoso}}\n"
+)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Where configuration and secrets are, put there by the commands that the documentation shows."""
+    (tmp_path / "mailprobe.yaml").write_text(CONFIGURATION)
+    (tmp_path / "o365").write_text("hunter2")
+    place = tmp_path / "place"
+    for command in documented(r"^install .* /etc/mailprobe/\S+"):
+        subprocess.run(moved(command, place), shell=True, check=True, cwd=tmp_path)
+    return place
+
+
+def test_its_credentials_are_found(installed: Path, tmp_path: Path) -> None:
     """The directory of credentials is flat: one file for each LoadCredential that the documentation shows."""
+    given = tmp_path / "credentials"
+    given.mkdir()
+    shown = documented(r"^LoadCredential=(.*)")
+    assert f"LoadCredential={shown[0]}\n" in UNIT.read_text()
+    for name, file in (credential.split(":") for credential in shown):
+        (given / name).write_bytes(Path(moved(file, installed)).read_bytes())
     environment = dict(line.split("=", 1) for line in settings()["Environment"])
-    environment = {name: value.replace("%d", str(tmp_path)) for name, value in environment.items()}
-    environment["MAILPROBE_AGENT__JOURNAL"] = str(tmp_path / "journal.db")
-    file = tmp_path / "mailprobe.yaml"
-    file.write_text(
-        "senders: {office365: {provider: microsoft365, from: a@lab.test, auth: &login {username: a, oauth2: "
-        "{provider: microsoft365, tenant: lab.test, client_id: c}}}}\n"
-        "mailboxes: {contoso: {provider: microsoft365, address: a@lab.test, auth: *login}}\n"
-        "routes: {r: {from: office365, to: contoso}}\n"
-    )
-    shown = re.findall(r"^LoadCredential=([\w.]+):/", (DEPLOY / "README.md").read_text(), re.MULTILINE)
-    assert f"LoadCredential={shown[0]}:" in UNIT.read_text()
-    for name in shown:
-        (tmp_path / name).write_text("hunter2")
-    configuration = load(file, environment)
+    environment = {name: moved(value, installed).replace("%d", str(given)) for name, value in environment.items()}
+    configuration = load(Path(environment["MAILPROBE_CONFIG_FILE"]), environment)
     assert configuration.warnings == ()
     assert configuration.plan.routes.keys() == {"r"}
+
+
+def test_what_the_documentation_runs_by_hand_runs(installed: Path) -> None:
+    asyncio.run(written(installed / "journal.db", "..."))
+    commands = documented(r"^(?:export MAILPROBE|/opt/mailprobe/bin/mailprobe ).*")
+    assert [re.findall(r"bin/mailprobe (\w+)", command) for command in commands] == [[], ["check"], ["report"]]
+    script = moved("\n".join(["set -eu", *commands]), installed)
+    script = script.replace("/opt/mailprobe/bin/mailprobe", f"{sys.executable} -m mailprobe")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{installed / 'mailprobe.yaml'}: good" in done.stdout
+    assert "Mail flow as seen by" in done.stdout
 
 
 def allowed() -> list[str]:
