@@ -77,6 +77,9 @@ SETS: dict[str, Document] = {
         "service": {"type": "NodePort", "port": 80, "annotations": {"a": "b"}},
         "serviceMonitor": {"enabled": True, "site": "fra1", "endpoint": {"scheme": "https"}},
         "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+        "podSecurityContext": {"runAsUser": 1000690000, "supplementalGroups": [5]},
+        "dnsConfig": {"nameservers": ["192.0.2.1"], "options": [{"name": "ndots", "value": "1"}]},
+        "initContainers": [{"name": "first", "image": "first:1", "command": ["true"]}],
         "dashboards": {"enabled": True, "annotations": {"grafana_folder": "Mail"}},
         "networkPolicy": {
             "enabled": True,
@@ -300,6 +303,35 @@ def test_rules_and_dashboards_are_those_of_the_tree() -> None:
     ]
 
 
+def test_the_alerts_link_to_where_the_runbook_is() -> None:
+    url = "https://git.example.net/mailprobe/deploy/RUNBOOK.md"
+    documents = rendered({"config": CONFIG, "prometheusRule": {"enabled": True, "runbookUrl": url}})
+    specs = [each["spec"] for each in documents if each["kind"] == "PrometheusRule"]
+    links = [
+        rule["annotations"]["runbook_url"]
+        for spec in specs
+        for group in spec["groups"]
+        for rule in group["rules"]
+        if "runbook_url" in rule.get("annotations", {})
+    ]
+    assert links
+    assert all(re.fullmatch(re.escape(url) + r"#\w+", link) for link in links)
+    unlinked = json.loads(json.dumps(specs).replace(url, "deploy/RUNBOOK.md"))
+    assert unlinked == [yaml.safe_load(file.read_text()) for file in RULES]  # and nothing else is touched
+
+
+def test_the_pod_is_given_what_is_said_of_it() -> None:
+    pod = pod_of(rendered(SETS["everything"]))["spec"]
+    for key in ("dnsConfig", "initContainers"):
+        assert pod[key] == SETS["everything"][key]
+    usual = pod_of(rendered(SETS["smallest"]))["spec"]["securityContext"]
+    assert pod["securityContext"] == usual | SETS["everything"]["podSecurityContext"]
+    # where the cluster chooses the users
+    unset = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+    chosen = pod_of(rendered(SETS["smallest"] | {"podSecurityContext": unset}))["spec"]["securityContext"]
+    assert chosen == {key: value for key, value in usual.items() if key not in unset}
+
+
 def test_a_packaged_chart_holds_them_too(tmp_path: Path) -> None:
     with tarfile.open(helm("package", str(tmp_path))) as archive:
         found = {member.name for member in archive if member.isfile()}
@@ -324,6 +356,10 @@ def test_the_chart_is_of_this_version() -> None:
         ({"persistence": {"enabled": "yes"}}, "persistence"),
         ({"serviceMonitor": {"enabeld": True}}, "enabeld"),
         ({"serviceMonitor": {"interval": "often"}}, "interval"),
+        ({"prometheusRule": {"runbookUrl": "RUNBOOK.md"}}, "runbookUrl"),
+        ({"podSecurityContext": {"runAsUzer": 1}}, "runAsUzer"),
+        ({"dnsConfig": {"nameserver": "192.0.2.1"}}, "nameserver"),
+        ({"initContainers": [{"name": "first"}]}, "image"),
         ({"networkPolicy": {"egressPorts": [0]}}, "egressPorts"),
         ({"secrets": {"a/b": "c"}}, "a/b"),
         ({"config": {}}, "config needs routes or meshes"),
