@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 from base64 import b64decode
@@ -409,6 +410,23 @@ def test_the_plain_manifests_are_valid_and_like_the_chart(kubectl: str) -> None:
     assert pod == chart["spec"]
 
 
+def test_the_kustomization_that_the_documentation_shows(kubectl: str, tmp_path: Path) -> None:
+    shown = re.search(r"```yaml\n(namespace: .*?)```", (ROOT / "deploy" / "README.md").read_text(), re.DOTALL)
+    assert shown
+    (tmp_path / "kustomization.yaml").write_text(shown[1])
+    (tmp_path / "mailprobe.yaml").write_text("ours")
+    shutil.copytree(MANIFESTS, tmp_path / "mailprobe" / "deploy" / "kubernetes")
+    documents = kustomized(kubectl, tmp_path)
+    for document in documents:
+        valid(document)
+    pod = pod_of(documents)["spec"]
+    assert pod["containers"][0]["image"] == f"registry.example.net/mailprobe:{__version__}"
+    configuration = only(documents, "ConfigMap")
+    assert configuration["data"] == {"mailprobe.yaml": "ours"}
+    assert {"name": "config", "configMap": {"name": configuration["metadata"]["name"]}} in pod["volumes"]
+    assert {each["metadata"].get("namespace") for each in documents if each["kind"] != "Namespace"} == {"mailprobe"}
+
+
 MAIL = """\
 apiVersion: apps/v1
 kind: Deployment
@@ -428,7 +446,8 @@ def test_the_sidecar_is_put_beside_a_mail_server(kubectl: str, tmp_path: Path) -
     (tmp_path / "sidecar").mkdir()
     for file in (MANIFESTS / "sidecar").iterdir():
         (tmp_path / "sidecar" / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "kustomization.yaml").write_text("resources: [mail.yaml]\ncomponents: [sidecar]\n")
+    images = "images: [{name: mailprobe, newName: registry.example.net/mailprobe}]"
+    (tmp_path / "kustomization.yaml").write_text(f"resources: [mail.yaml]\ncomponents: [sidecar]\n{images}\n")
     documents = kustomized(kubectl, tmp_path)
     for document in documents:
         valid(document)
@@ -436,6 +455,7 @@ def test_the_sidecar_is_put_beside_a_mail_server(kubectl: str, tmp_path: Path) -
     containers = {each["name"]: each for each in pod["containers"]}
     assert containers.keys() == {"postfix", "mailprobe"}
     assert containers["postfix"] == {"name": "postfix", "image": "postfix:3.10"}
+    assert containers["mailprobe"]["image"] == f"registry.example.net/mailprobe:{__version__}"
     assert restricted(pod, containers["mailprobe"]) == []
     assert "readinessProbe" not in containers["mailprobe"]  # it would take the mail server out of service
     assert patience(containers["mailprobe"]) == PATIENCE
