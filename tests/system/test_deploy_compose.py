@@ -65,7 +65,9 @@ def test_the_agent_runs_as_the_file_says(engine: Engine, image: str, tmp_path: P
     agent = AgentProcess(tmp_path)
     options = [f"--security-opt={option}" for option in service["security_opt"]]
     options += [f"--tmpfs={place}" for place in service["tmpfs"]]
-    options += ["--read-only", "--cap-drop=ALL", "--network=host", f"--env=MAILPROBE_AGENT__LISTEN=[::]:{agent.port}"]
+    # podman's own tmpfs on /tmp and elsewhere are not docker's
+    options += ["--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL"]
+    options += ["--network=host", f"--env=MAILPROBE_AGENT__LISTEN=[::]:{agent.port}"]
     command = service["command"].replace("${MAILPROBE_DEMO:-}", "").split()
     with engine.running(image, options, *command):
         agent.until(lambda: agent.get("/-/ready")[0] == 200, 60.0, "ready")
