@@ -21,6 +21,7 @@ from mailprobe.errors import ConfigurationError
 from mailprobe.events import Bus, ConfigReloaded, LoopLagged, TaskFailed
 from mailprobe.imap import Watermark
 from mailprobe.message import Key
+from mailprobe.model import Canary, Verdict
 from mailprobe.observe.history import History, Record
 from mailprobe.observe.journal import Journal, JournalProblem, Restored
 from mailprobe.observe.log import EventLog
@@ -87,6 +88,7 @@ class Agent:
         self._reloading = asyncio.Lock()
         self._feeds: Feeds | None = None
         self._remembered: dict[str, Mapping[str, Watermark]] = {}
+        self._probed: dict[str, tuple[Canary, asyncio.Future[Verdict]]] = {}
 
     async def run(self) -> None:
         """Probes until `stop` is called. Raises ConfigurationError where it cannot begin."""
@@ -144,9 +146,13 @@ class Agent:
     async def probe(self, route: str, timeout: float) -> Record:
         """Sends one canary now and answers its record when it is judged, or after `timeout` seconds as it is then.
 
-        Raises KeyError if there is no such route.
+        While the canary of an earlier call has no verdict, that is the one: however short the time-outs, at most one is
+        on its way. Raises KeyError if there is no such route.
         """
-        canary, verdict = self.crew.send_now(self.configuration.plan.routes[route])
+        sent_before = self._probed.get(route)
+        if sent_before is None or sent_before[1].done():
+            sent_before = self._probed[route] = self.crew.send_now(self.configuration.plan.routes[route])
+        canary, verdict = sent_before
         ending = asyncio.ensure_future(self._stopping.wait())
         try:
             with suppress(TimeoutError):
@@ -182,6 +188,7 @@ class Agent:
             reload=self.reload,
             probe=self.probe,
             vendors=self.vendors,
+            agent=own.name,
             web_config_file=own.web_config_file,
         )
 

@@ -17,7 +17,7 @@ from mailprobe.observe.states import States
 from mailprobe.web.accept import prefers_openmetrics
 
 Probe = Callable[[str, float], Awaitable[Record]]
-"""Sends a canary on the route, and answers when it is judged or the seconds are over."""
+"""Sends a canary on the route unless one is on its way, and answers when it is judged or the seconds are over."""
 
 _TIMEOUT: Final = 120.0
 """Seconds without a word from the scraper, as blackbox_exporter has it."""
@@ -28,7 +28,7 @@ _OFFSET: Final = 0.5
 
 
 class ProbeEndpoint:
-    """Probes configured routes only, at most one at a time each: what it sends are real mails."""
+    """Probes configured routes only, for one scraper at a time each: what it sends are real mails."""
 
     def __init__(self, clock: Clock, states: States, probe: Probe) -> None:
         self._clock = clock

@@ -180,11 +180,11 @@ class AgentProcess:
 
     # ---- HTTP
 
-    def get(self, path: str, *, method: str = "GET", timeout: float = 20.0) -> tuple[int, str]:
+    def get(self, path: str, *, method: str = "GET", timeout: float = 20.0, **headers: str) -> tuple[int, str]:
         """Status and body; status 0 where nobody listens."""
         if self.process is not None and self.process.poll() is not None:
             raise AssertionError(f"the agent has ended ({self.process.returncode}): {self.log()[-3000:]}")
-        request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", method=method)
+        request = urllib.request.Request(f"http://{HOST}:{self.port}{path}", method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
                 return answer.status, answer.read().decode()

@@ -242,6 +242,20 @@ def test_nobody_looked_is_no_verdict_on_the_mail(route: Route) -> None:
         route.is_swept()
 
 
+def test_impatient_scrapes_share_a_canary(route: Route) -> None:
+    """Or whoever reaches `/probe` could have as many mails sent as he likes."""
+    with route.running("swallow", interval="1h", deadline="8s") as agent:
+        impatient = {"X-Prometheus-Scrape-Timeout-Seconds": "0.05"}
+        for _ in range(20):
+            status, text = agent.get("/probe?route=r", **impatient)
+            assert (status, Page(text).value("probe_success")) == (200, 0)
+        assert agent.metrics().value("mailprobe_attempts_total", route="r") == 1
+        _, text = agent.get("/probe?route=r")
+        assert Page(text).value("mailprobe_canaries_total", outcome="overdue") == 1, "waited for, and then told"
+        agent.get("/probe?route=r", **impatient)
+        agent.until(lambda: agent.metrics().value("mailprobe_attempts_total", route="r") == 2, 15, "a new one")
+
+
 def test_duplicates(route: Route) -> None:
     with route.running(box={"cleanup": "keep"}, interval="1h") as agent:
         agent.get("/probe?route=r")
