@@ -304,4 +304,5 @@ def reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write; the agent's own may write meanwhile. Raises sqlite3.Error."""
     database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
     database.text_factory = lambda text: text.decode("utf-8", "replace")
+    database.execute("PRAGMA temp_store = MEMORY")  # a container may have no other place for what is sorted
     return database

@@ -14,6 +14,7 @@ from support.reporting import BEGIN, BUSY, PEER, Story, findings, written
 from mailprobe.errors import ConfigurationError, Stage
 from mailprobe.model import Canary, Outcome, RouteState
 from mailprobe.observe.findings import SLOTS, quantiles
+from mailprobe.observe.journal_read import reading
 from mailprobe.observe.journal_schema import MIGRATIONS, migrate
 
 GOOD = "." * 30
@@ -37,6 +38,14 @@ async def test_figures_of_routes(tmp_path: Path) -> None:
     assert inbound.delivery
     assert (inbound.delivery.count, inbound.delivery.p50, inbound.delivery.most) == (30, 2.15, 2.30)
     assert internal.availability == 1.0
+
+
+async def test_what_is_sorted_needs_no_file(tmp_path: Path) -> None:
+    """A container that may write its journal only has no place for one."""
+    path = tmp_path / "journal.db"
+    await written(path, "..")
+    with closing(reading(path)) as database:
+        assert database.execute("PRAGMA temp_store").fetchone() == (2,)
 
 
 async def test_a_canary_belongs_to_the_period_in_which_it_was_opened(tmp_path: Path) -> None:
