@@ -21,7 +21,8 @@ _HEIGHT: Final = 26
 _TOP: Final = 22
 _BAR: Final = 14
 _NAME: Final = 26
-_STEPS: Final = (300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 30 * 86400)
+_DAY: Final = 86400
+_STEPS: Final = (300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, _DAY, 7 * _DAY, 30 * _DAY)
 _MOST_TICKS: Final = 9
 _LONGEST_GAP: Final = 2
 """Usual distances between two canaries; a longer one is shown as a gap."""
@@ -68,14 +69,14 @@ def _affected(route: RouteFigures) -> int:
 
 
 def _ticks(scale: _Scale, bottom: int) -> Iterator[str]:
-    """Lines at round times, with those times."""
+    """Lines at round times, with those times; with the dates where there is more than a day."""
     length = scale.until - scale.since
     step = next((step for step in _STEPS if length / step <= _MOST_TICKS), length / _MOST_TICKS)
-    form = "%H:%M" if step < 86400 else "%m-%d"
     at = -(-scale.since // step) * step
     while at <= scale.until:
         x = scale.x(at)
-        text = datetime.fromtimestamp(at, UTC).strftime(form)
+        of_day = step < _DAY and (length <= _DAY or at % _DAY)
+        text = datetime.fromtimestamp(at, UTC).strftime("%H:%M" if of_day else "%m-%d")
         yield f'<path class="tick" d="M{x} {_TOP - 4}V{bottom}"/>'
         yield f'<text x="{x}" y="12" text-anchor="middle">{text}</text>'
         at += step

@@ -163,6 +163,13 @@ def test_a_time_line_of_any_length_has_few_times_on_it(days: float) -> None:
     assert 1 < drawing.count('class="tick"') <= 10
 
 
+@pytest.mark.parametrize(("days", "times"), [(1, ["00:00", "03:00"]), (3, ["01-01", "12:00", "01-02"]), (5, ["01-01"])])
+def test_a_time_line_of_more_than_a_day_has_dates(days: float, times: list[str]) -> None:
+    figures = RouteFigures("inbound", "s", "m", {}, 0, 0, 0, None, None, (Slot(),) * SLOTS)
+    drawing = timeline(Findings(Wanted(0.0, days * 86400), (figures,), (), ()))
+    assert re.findall(r'text-anchor="middle">([^<]*)<', drawing)[: len(times)] == times
+
+
 async def test_html_has_a_time_line(report: Report) -> None:
     drawing = timeline(report.findings)
     assert 'aria-label="Time line of 2 routes from 2027-01-15 08:00:00 to 2027-01-16 08:00:00"' in drawing
