@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from mailprobe.clock import Clock, rfc3339, wall_of
+from mailprobe.errors import plain_text
 from mailprobe.model import (
     Attempt,
     Bounce,
@@ -214,7 +215,7 @@ def _tls(tls: TlsFacts) -> Document:
 def _sighting(sighting: Sighting, arrival: Arrival) -> Document:
     found = arrival.authentication
     return {
-        "folder": sighting.folder,
+        "folder": plain_text(sighting.folder),
         "internaldate": _wall(sighting.internaldate_wall),
         "hops": [{"by": hop.by, "from": hop.from_, "seconds": _seconds(hop.seconds)} for hop in arrival.hops],
         "authentication": {"spf": found.spf, "dkim": found.dkim, "dmarc": found.dmarc, "arc": found.arc},

@@ -69,7 +69,7 @@ def verdict_words(verdict: Verdict) -> str:
     if verdict.delivery_seconds is not None:
         words += f" in {seconds_text(verdict.delivery_seconds)}"
     if verdict.outcome is Outcome.JUNKED and verdict.sighting:
-        words += f", in folder {verdict.sighting.folder}"
+        words += f", in folder {plain_text(verdict.sighting.folder)}"
     if verdict.stage:
         words += f" at {verdict.stage}"
     if verdict.attempts > 1:

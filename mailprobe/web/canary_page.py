@@ -7,7 +7,7 @@ from html import escape
 from typing import Final
 
 from mailprobe.clock import Clock
-from mailprobe.errors import Stage
+from mailprobe.errors import Stage, plain_text
 from mailprobe.model import Attempt
 from mailprobe.observe.families import METHODS
 from mailprobe.observe.history import Record
@@ -19,7 +19,7 @@ from mailprobe.web.pages import transit
 _COLUMNS: Final = ("Stage|tight", "Time|number", "In the whole", "What was said|long")
 
 
-def canary_page(clock: Clock, record: Record) -> str:
+def canary_page(clock: Clock, record: Record, agent: str = "") -> str:
     """One canary whole."""
     earlier, last = record.attempts[:-1], record.attempts[-1:]
     return page(
@@ -29,6 +29,7 @@ def canary_page(clock: Clock, record: Record) -> str:
         *(_attempt(clock, attempt) for attempt in earlier),
         *(_attempt(clock, attempt, record) for attempt in last),
         _hops(record),
+        tab=" - ".join(part for part in (f"Canary {record.canary.id}", agent, "mailprobe") if part),
     )
 
 
@@ -46,7 +47,7 @@ def _facts(clock: Clock, record: Record) -> Iterator[tuple[str, str]]:
             yield "Delivery", f"{seconds_text(verdict.delivery_seconds)} from the first attempt on"
     yield "Transit", _transit(record)
     if record.sighting:
-        yield "Seen in", record.sighting.folder
+        yield "Seen in", plain_text(record.sighting.folder)
     results = ((method, getattr(found, method)) for method in METHODS)
     yield "Authentication", ", ".join(f"{method} {result}" for method, result in results if result != "missing")
     if record.late:
@@ -116,7 +117,7 @@ def _stages(attempt: Attempt, record: Record | None) -> Iterator[tuple[str, ...]
         yield name, seconds_text(time.seconds), bar, _said(attempt, time.stage)
         gone += time.seconds
     if record and record.sighting and way is not None:
-        yield Stage.TRANSIT, seconds_text(way), _bar(gone, way, total), f"in {record.sighting.folder}"
+        yield Stage.TRANSIT, seconds_text(way), _bar(gone, way, total), f"in {plain_text(record.sighting.folder)}"
 
 
 def _said(attempt: Attempt, stage: Stage) -> Html:

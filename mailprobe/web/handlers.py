@@ -55,6 +55,7 @@ class Handlers:
         ready: Ready,
         reload: Reload,
         vendors: Vendors | None = None,
+        agent: str = "",
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -63,6 +64,7 @@ class Handlers:
         self._ready = ready
         self._reload = reload
         self._vendors = vendors or Vendors(clock)
+        self._agent = agent
 
     def routes(self) -> list[web.AbstractRouteDef]:
         """The table of paths."""
@@ -127,16 +129,16 @@ class Handlers:
         notice, feeds = self._metrics.notice, self._vendors.feeds
         shown = overview.overview(found, self._states, self._history, choice, notice, feeds)
         parts = await self._in_slices(pages.status_parts(self._clock, shown, __version__))
-        return _html(pages.status_page(shown, parts))
+        return _html(pages.status_page(shown, parts, self._agent))
 
     async def canary(self, request: web.Request) -> web.Response:
         """One canary whole."""
-        return _html(canary_page(self._clock, self._record(request)))
+        return _html(canary_page(self._clock, self._record(request), self._agent))
 
     async def api_routes(self, request: web.Request) -> web.StreamResponse:
         """All routes with their state and last canary."""
         rows = overview.rows(self._states, self._history, self._clock.now())
-        return await _json_list(request, "routes", (self._route(row) for row in rows))
+        return await self._json_list(request, "routes", (self._route(row) for row in rows))
 
     async def api_canaries(self, request: web.Request) -> web.StreamResponse:
         """The last canaries, the newest first."""
@@ -147,12 +149,14 @@ class Handlers:
         if not (limit.isascii() and limit.isdigit() and len(limit) < 6):
             raise web.HTTPBadRequest(text="limit must be a number\n")
         records = self._history.latest(route, min(int(limit), _MOST_CANARIES))
-        return await _json_list(request, "canaries", (canary_document(each, self._clock, False) for each in records))
+        return await self._json_list(
+            request, "canaries", (canary_document(each, self._clock, False) for each in records)
+        )
 
     async def api_canary(self, request: web.Request) -> web.Response:
         """One canary with its transcript."""
         record = self._record(request)
-        document = {"schema": SCHEMA, "canary": canary_document(record, self._clock, True)}
+        document = {"schema": SCHEMA, "agent": self._agent, "canary": canary_document(record, self._clock, True)}
         return web.Response(text=_dumped(document) + "\n", content_type="application/json")
 
     async def api_incidents(self, request: web.Request) -> web.StreamResponse:
@@ -163,7 +167,21 @@ class Handlers:
         found = (each for each in self._states.incidents if route in (None, each.route))
         known = self._vendors.acknowledgements
         documents = (incident_document(each, self._clock, known(each.id)) for each in found)
-        return await _json_list(request, "incidents", documents)
+        return await self._json_list(request, "incidents", documents)
+
+    async def _json_list(self, request: web.Request, name: str, items: Iterable[dict[str, Any]]) -> web.StreamResponse:
+        """A document of many items, sent as they are made: all at once would hold the loop for some 100 ms."""
+        response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+        await response.prepare(request)
+        async with asyncio.timeout(_SLOWEST_READER):
+            if request.method != "HEAD":
+                await response.write(f'{{"schema": {SCHEMA}, "agent": {_dumped(self._agent)}, "{name}": ['.encode())
+                for number, item in enumerate(items):
+                    await response.write((", " * bool(number) + _dumped(item)).encode())
+                    await asyncio.sleep(0)
+                await response.write(b"]}\n")
+            await response.write_eof()
+        return response
 
     def _record(self, request: web.Request) -> Record:
         record = self._history.get(request.match_info["id"])
@@ -196,22 +214,7 @@ class Handlers:
         }
 
 
-async def _json_list(request: web.Request, name: str, items: Iterable[dict[str, Any]]) -> web.StreamResponse:
-    """A document of many items, sent as they are made: all at once would hold the loop for some 100 ms."""
-    response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
-    await response.prepare(request)
-    async with asyncio.timeout(_SLOWEST_READER):
-        if request.method != "HEAD":
-            await response.write(f'{{"schema": {SCHEMA}, "{name}": ['.encode())
-            for number, item in enumerate(items):
-                await response.write((", " * bool(number) + _dumped(item)).encode())
-                await asyncio.sleep(0)
-            await response.write(b"]}\n")
-        await response.write_eof()
-    return response
-
-
-def _dumped(document: dict[str, Any]) -> str:
+def _dumped(document: dict[str, Any] | str) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 

@@ -11,7 +11,7 @@ from mailprobe.clock import Clock
 from mailprobe.model import RouteState
 from mailprobe.observe.wording import cause_words
 from mailprobe.web.html import marked, timed
-from mailprobe.web.overview import Overview, RouteRow
+from mailprobe.web.overview import Choice, Overview, RouteRow
 from mailprobe.web.sparkline import sparkline
 
 DETAILED: Final = 60
@@ -35,7 +35,7 @@ def matrix(clock: Clock, shown: Overview) -> Iterator[str]:
         return
     columns = sorted({column for cells in groups.values() for column in cells})
     lines, other = ("Sender", "mailbox") if by_sender else ("Mailbox", "sender")
-    cell = _Cell(clock, detailed=len(shown.rows) <= DETAILED)
+    cell = _Cell(clock, shown.choice, detailed=len(shown.rows) <= DETAILED)
     if len(columns) <= _COLUMNS[cell.detailed]:
         yield from _table(groups, columns, f"{lines} by {other}", cell)
     else:
@@ -45,31 +45,30 @@ def matrix(clock: Clock, shown: Overview) -> Iterator[str]:
 class _Cell:
     """How a route is shown."""
 
-    def __init__(self, clock: Clock, *, detailed: bool) -> None:
+    def __init__(self, clock: Clock, choice: Choice, *, detailed: bool) -> None:
         self._clock = clock
+        self._kept = escape(choice.other().removeprefix("/").replace("?", "&"))
         self.detailed = detailed
 
     def __call__(self, row: RouteRow) -> str:
-        return self._whole(row) if self.detailed else _sign(row)
+        return self._whole(row) if self.detailed else self._sign(row)
 
     def _whole(self, row: RouteRow) -> str:
         since = row.report.since
         length = "since the start" if since is None else f"for {timed(self._clock, since)}"
         why = "" if row.state is RouteState.OK else cause_words(row.report.cause)
         return (
-            f'<div><p><a href="{_link(row)}">{escape(row.route.name)}</a></p>'
+            f'<div><p><a href="{self._link(row)}">{escape(row.route.name)}</a></p>'
             f'<p>{marked(row.state)} <span class="small">{length}</span></p>'
             f"{f'<p>{escape(why)}</p>' if why else ''}{sparkline(row.trace, self._clock.now())}</div>"
         )
 
+    def _sign(self, row: RouteRow) -> str:
+        """A sign for the state; the name is for narrow screens, and for whoever is read to."""
+        return f'<a class="dot {row.state}" href="{self._link(row)}">{escape(row.route.name)}</a>'
 
-def _sign(row: RouteRow) -> str:
-    """A sign for the state; the name is for narrow screens, and for whoever is read to."""
-    return f'<a class="dot {row.state}" href="{_link(row)}">{escape(row.route.name)}</a>'
-
-
-def _link(row: RouteRow) -> str:
-    return f"?route={quote_plus(row.route.name)}"
+    def _link(self, row: RouteRow) -> str:
+        return f"?route={quote_plus(row.route.name)}{self._kept}"
 
 
 def _table(groups: Mapping[str, Cells], columns: Sequence[str], caption: str, cell: _Cell) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from mailprobe.model import Incident, RouteState
-from mailprobe.observe.history import History, Record
+from mailprobe.observe.history import PER_ROUTE, History, Record
 from mailprobe.observe.states import MailboxSeen, RouteReport, RouteSeen, States
 from mailprobe.observe.trace import Trace
 from mailprobe.observe.vendors import FeedSeen
@@ -24,18 +24,24 @@ _MOST: Final = 100
 _WORDS: Final = 8
 """Words of a text that are looked for: each is held against each of 10,000 routes."""
 _CANARIES: Final = 30
+_OF_ROUTE: Final = 2 * PER_ROUTE
+"""Canaries of one route: the recent ones, and the failures before them."""
 _INCIDENTS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which routes are wanted, and how. `routes` none: all; `state` empty: any; `by`: what a row of the matrix is."""
+    """Which routes are wanted, and how. `routes` none: all; `state` empty: any; `by`: what a row of the matrix is.
+
+    `failed`: of the canaries only those that were not simply delivered.
+    """
 
     text: str = ""
     state: str = ""
     routes: tuple[str, ...] = ()
     by: str = "mailbox"
     refresh: bool = True
+    failed: bool = False
 
     @classmethod
     def of(cls, query: Iterable[tuple[str, str]]) -> Choice:
@@ -49,6 +55,7 @@ class Choice:
             routes=tuple(value for name, value in pairs if name == "route")[:_MOST],
             by="sender" if given.get("by") == "sender" else "mailbox",
             refresh=given.get("refresh") != "off",
+            failed=given.get("canaries") == "failed",
         )
 
     @property
@@ -71,12 +78,17 @@ class Choice:
         text = row.text if words else ""
         return all(word in text for word in words)
 
+    def other(self, **changes: object) -> str:
+        """The URL of another choice of routes, shown in the same way."""
+        return Choice(by=self.by, refresh=self.refresh).link(**changes)
+
     def link(self, **changes: object) -> str:
         """The URL of the same with changes."""
         other = replace(self, **changes)  # type: ignore[arg-type]
         pairs = [("route", route) for route in other.routes]
         pairs += [("text", other.text)] * bool(other.text) + [("state", other.state)] * bool(other.state)
         pairs += [("by", other.by)] * (other.by != "mailbox") + [("refresh", "off")] * (not other.refresh)
+        pairs += [("canaries", "failed")] * other.failed
         return "/" + ("?" + urlencode(pairs) if pairs else "")
 
 
@@ -141,9 +153,11 @@ def overview(
     wanted = tuple(row for row, is_wanted in found if is_wanted)
     names, boxes = {row.route.name for row in wanted}, {row.route.mailbox for row in wanted}
     if len(choice.routes) == 1:
-        recent = history.latest(choice.routes[0], _CANARIES)
+        recent = history.latest(choice.routes[0], _OF_ROUTE)
     else:
         recent = tuple(each for each in history.judged_last() if choice.is_all or each.canary.route in names)
+    if choice.failed:
+        recent = tuple(record for record in recent if record.is_failure)
     incidents = [each for each in states.incidents if choice.is_all or each.route in names]
     incidents.sort(key=lambda incident: incident.end is not None)
     return Overview(

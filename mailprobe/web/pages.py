@@ -19,17 +19,20 @@ from mailprobe.web.vendors import vendors
 
 REFRESH: Final = 15
 """Seconds after which the browser asks for the page again."""
+REFRESH_CHOSEN: Final = 60
+"""The same where something was chosen: who reads that, or types, is disturbed less often."""
 ROWS: Final = 50
 """Routes that are not ok, and mailboxes, that are told in full; of more the matrix and the API tell."""
 _TRENDS: Final = {Trend.WORSE: "getting worse", Trend.SAME: "unchanged", Trend.BETTER: "getting better"}
 _STATES: Final = {"": "any", NOT_OK: "not ok", **{str(state): str(state) for state in WORST_FIRST}}
 
 
-def status_page(shown: Overview, parts: Sequence[str]) -> str:
-    """The page of its parts; the browser asks again by itself, unless told not to."""
+def status_page(shown: Overview, parts: Sequence[str], agent: str = "") -> str:
+    """The page of its parts; the browser asks again by itself, unless told not to. `agent` is who says all this."""
     bad = [f"{shown.counts[state]} {state}" for state in WORST_FIRST[:2] if shown.counts[state]]
-    refresh = REFRESH if shown.choice.refresh else None
-    return page("mailprobe", *parts, tab=" - ".join((*bad[:1], "mailprobe")), refresh=refresh)
+    refresh = _refresh(shown.choice) if shown.choice.refresh else None
+    tab = " - ".join(part for part in (*bad[:1], agent, "mailprobe") if part)
+    return page(f"mailprobe {agent}".strip(), *parts, tab=tab, refresh=refresh)
 
 
 def status_parts(clock: Clock, shown: Overview, version: str) -> Iterator[str]:
@@ -47,8 +50,16 @@ def status_parts(clock: Clock, shown: Overview, version: str) -> Iterator[str]:
     yield '<h2 id="mailboxes">Mailboxes</h2>'
     yield from _mailboxes(clock, shown)
     yield from vendors(clock, shown.feeds)
-    yield '<h2 id="canaries">Last canaries</h2>'
+    failed = shown.choice.failed
+    yield f'<h2 id="canaries">Last canaries{" that failed" * failed}</h2>'
+    other = escape(shown.choice.link(failed=not failed))
+    yield f'<p class="small"><a href="{other}#canaries">{"All of them" if failed else "Only those that failed"}</a>'
+    yield "; what is older is in <code>mailprobe report</code>.</p>" if failed else ".</p>"
     yield from _canaries(clock, shown)
+
+
+def _refresh(choice: Choice) -> int:
+    return REFRESH if choice.is_all and not choice.failed else REFRESH_CHOSEN
 
 
 def judged_at(record: Record) -> float:
@@ -66,7 +77,7 @@ def transit(record: Record) -> str:
 
 def _counts(shown: Overview) -> str:
     items = "".join(
-        f'<li><a class="{state}" href="{escape(Choice(state=state, by=shown.choice.by).link())}">'
+        f'<li><a class="{state}" href="{escape(shown.choice.other(state=state))}">'
         f"<strong>{shown.counts[state]}</strong> {state}</a></li>"
         for state in WORST_FIRST
         if shown.counts[state] or state in (RouteState.OK, RouteState.FAILING)
@@ -76,7 +87,7 @@ def _counts(shown: Overview) -> str:
 
 def _about(clock: Clock, shown: Overview, version: str) -> str:
     choice = shown.choice
-    again = f"refreshed every {REFRESH} s" if choice.refresh else "not refreshed"
+    again = f"refreshed every {_refresh(choice)} s" if choice.refresh else "not refreshed"
     other = "pause" if choice.refresh else "refresh again"
     vendors_link = '<a href="#vendors">vendors</a>, ' if shown.feeds else ""
     return (
@@ -98,7 +109,7 @@ def _form(choice: Choice) -> str:
     rows = "".join(
         f'<option value="{by}"{" selected" * (by == choice.by)}>{by}</option>' for by in ("mailbox", "sender")
     )
-    everything = "" if choice.is_all else f'<a href="{escape(Choice(by=choice.by).link())}">All routes</a>'
+    everything = "" if choice.is_all else f'<a href="{escape(choice.other())}">All routes</a>'
     paused = "" if choice.refresh else '<input type="hidden" name="refresh" value="off">'
     return (
         '<form role="search" aria-label="Routes">'
@@ -138,16 +149,16 @@ def _not_ok(clock: Clock, shown: Overview) -> Iterator[str]:
             *("Route", "State|tight", "Since|tight", "Why|long", "Last hours|medium"),
             *("Sender|wide", "Mailbox|wide", "Last canary|tight medium"),
         ),
-        (_route(clock, row) for row in wrong[:ROWS]),
+        (_route(clock, row, shown.choice) for row in wrong[:ROWS]),
         caption="Routes that are not ok, the worst first",
     )
     if len(wrong) > ROWS:
         yield f"<p>And {len(wrong) - ROWS} more, which are below.</p>"
 
 
-def _route(clock: Clock, row: RouteRow) -> Sequence[str]:
+def _route(clock: Clock, row: RouteRow, choice: Choice) -> Sequence[str]:
     route, last = row.route, row.last
-    name = Html(f'<a href="{escape(Choice(routes=(route.name,)).link())}">{escape(route.name)}</a>')
+    name = _link_to(route.name, choice.other(routes=(route.name,)))
     since = "the start" if row.report.since is None else ago(clock, row.report.since)
     drawn = sparkline(row.trace, clock.now())
     shown = _linked(last) if last else "none yet"
@@ -167,15 +178,17 @@ def _incidents(clock: Clock, shown: Overview) -> Iterator[str]:
             *("Route", "Worst|tight medium", "Began|tight", "Noticed|medium", "Ended|tight", "Why|long"),
             *("Worst share|number wide", "Affected|number wide"),
         ),
-        (_incident(clock, incident) for incident in shown.incidents),
+        (_incident(clock, incident, shown.choice) for incident in shown.incidents),
         caption="Incidents, those that go on first",
     )
 
 
-def _incident(clock: Clock, incident: Incident) -> Sequence[str]:
+def _incident(clock: Clock, incident: Incident, choice: Choice) -> Sequence[str]:
+    """Its route leads to the canaries that failed there: each has its transcript."""
+    evidence = choice.other(routes=(incident.route,), failed=True) + "#canaries"
     over = marked("failing", "going on") if incident.end is None else ago(clock, incident.end)
     return (
-        incident.route,
+        _link_to(incident.route, evidence),
         marked(incident.state),
         ago(clock, incident.begin),
         ago(clock, incident.detected),
@@ -211,7 +224,7 @@ def _canaries(clock: Clock, shown: Overview) -> Iterator[str]:
             *("What was said|long", "Canary|tight wide"),
         ),
         (_canary(clock, record) for record in shown.recent),
-        caption="The canaries judged last",
+        caption="The canaries judged last" + ", of those that failed" * shown.choice.failed,
     )
 
 
@@ -219,6 +232,10 @@ def _canary(clock: Clock, record: Record) -> Sequence[str]:
     canary = record.canary
     name = Html(f"<code>{escape(canary.id)}</code>")
     return (canary.route, ago(clock, judged_at(record)), _linked(record), transit(record), said(record), name)
+
+
+def _link_to(text: str, url: str) -> Html:
+    return Html(f'<a href="{escape(url)}">{escape(text)}</a>')
 
 
 def _linked(record: Record) -> Html:

@@ -49,7 +49,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WebServer:
-    """Serves from `start` to `stop`. `listen` is host and port, port 0 for any free one."""
+    """Serves from `start` to `stop`. `listen` is host and port, port 0 for any free one; `agent` is who it is."""
 
     def __init__(
         self,
@@ -63,12 +63,13 @@ class WebServer:
         probe: Probe,
         ready: Ready | None = None,
         vendors: Vendors | None = None,
+        agent: str = "",
         web_config_file: Path | None = None,
     ) -> None:
         self._listen = listen
         self._web_config_file = web_config_file
         ready = ready or (lambda: not_ready(states))
-        self._handlers = Handlers(clock, metrics, history, states, ready, reload, vendors)
+        self._handlers = Handlers(clock, metrics, history, states, ready, reload, vendors, agent)
         self._probe = ProbeEndpoint(clock, states, probe)
         self._runner: web.AppRunner | None = None
         self._door: Door | None = None

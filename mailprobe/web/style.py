@@ -52,7 +52,7 @@ border-radius:.3rem;max-width:100%}
 .signs .dot:before{font-size:1rem}
 @media(max-width:60rem){.wide{display:none}}
 @media(max-width:40rem){body{margin:.75rem auto;padding:0 .6rem;font-size:14px}th,td{padding-right:.5rem}
-.medium{display:none}.list tr{display:grid;grid-template-columns:minmax(0,1fr) 5.5rem 6rem;
+.medium{display:none}.list tr{display:grid;grid-template-columns:minmax(0,1fr) 6.75rem 6rem;
 grid-auto-flow:dense;border-bottom:1px solid var(--line)}.list :is(th,td){border:0}.list .long{grid-column:1/-1}
 .list .long:empty{display:none}svg{width:4rem}.spark{width:6rem}table.facts th{white-space:normal}pre{padding:.4rem}
 .matrix,.matrix tbody,.matrix tr,.matrix tbody th{display:block;width:100%}.matrix thead{display:none}

@@ -214,7 +214,8 @@ def test_canaries_and_incidents_are_those_of_the_routes_shown() -> None:
     [
         ("", Choice()),
         ("text=+a+b+&state=failing&by=sender&refresh=off", Choice("a b", "failing", (), "sender", False)),
-        ("route=a&route=b&state=odd&by=odd&refresh=odd&more=1", Choice(routes=("a", "b"))),
+        ("route=a&canaries=failed", Choice(routes=("a",), failed=True)),
+        ("route=a&route=b&state=odd&by=odd&refresh=odd&canaries=odd&more=1", Choice(routes=("a", "b"))),
         ("text=" + "x" * 1000, Choice("x" * 100)),
         ("&".join(f"route={number}" for number in range(200)), Choice(routes=tuple(map(str, range(100))))),
     ],
@@ -254,6 +255,38 @@ def test_the_refresh_may_be_paused_and_the_rest_is_kept() -> None:
     paused = status(watch, text="a", refresh=False)
     assert 'http-equiv="refresh"' not in paused
     assert 'href="/?text=a">refresh again</a>' in paused
+
+
+def test_who_has_paused_stays_so_wherever_a_link_leads() -> None:
+    page = status(three(), by="sender", refresh=False)
+    links = re.findall(r'href="(/?\?[^"]*)"', page)
+    assert len(links) > 8
+    assert [link for link in links if "refresh=off" not in link] == ["/?by=sender"], "but that which asks for it"
+    assert [link for link in links if "by=sender" not in link] == []
+
+
+def test_who_has_chosen_something_is_disturbed_less_often() -> None:
+    assert 'http-equiv="refresh" content="15"' in status(three())
+    assert 'http-equiv="refresh" content="60"' in status(three(), text="a")
+
+
+def test_an_incident_leads_to_what_was_said_also_when_it_is_long_over() -> None:
+    watch = Watch()
+    failed = [watch.failed().id for _ in range(6)]
+    for _ in range(100):
+        watch.delivered()
+    incidents = status(watch).partition('<h2 id="incidents">')[2]
+    assert '<a href="/?route=inbound&amp;canaries=failed#canaries">inbound</a>' in incidents
+    page = status(watch, routes=("inbound",), failed=True)
+    assert re.findall(r'href="/canaries/(\w+)', page.partition('<h2 id="canaries">')[2]) == failed[::-1]
+    assert status(watch, routes=("inbound",)).count('class="delivered"') >= 30
+
+
+def test_a_page_says_whose_it_is() -> None:
+    shown = overview((), Watch().states, Watch().history)
+    page = status_page(shown, (), "fra1")
+    assert "<title>fra1 - mailprobe</title>" in page
+    assert "<h1>mailprobe fra1</h1>" in page
 
 
 # ---- the last hours
@@ -347,6 +380,10 @@ def test_folders_and_bounces_are_escaped() -> None:
     sighting = replace(seen, folder="<b>Junk</b>")
     watch.publish(Judged(Verdict(canary, Outcome.JUNKED, watch.clock.now(), sighting=sighting)))
     assert "<b>" not in status(watch) + canary_page(watch.clock, watch.history[canary.id])
+    watch.publish(
+        Judged(Verdict(canary, Outcome.JUNKED, watch.clock.now(), sighting=replace(seen, folder="\x9b\u202e")))
+    )
+    assert not set("\x9b\u202e") & set(status(watch) + canary_page(watch.clock, watch.history[canary.id]))
 
 
 # ---- colours

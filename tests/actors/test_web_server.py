@@ -66,6 +66,7 @@ async def serving(
         states=watch.states,
         reload=reload,
         probe=probe,
+        agent="fra1",
         **options,
     )
     await server.start()
@@ -252,7 +253,9 @@ async def test_incidents_as_json_and_on_the_page() -> None:
             "end": None,
         }
         assert incident["begin"].endswith("Z")
-        assert (await site.get("/api/v1/incidents?route=second"))[1].startswith('{"schema": 1, "incidents": []')
+        assert (await site.get("/api/v1/incidents?route=second"))[1].startswith(
+            '{"schema": 1, "agent": "fra1", "incidents": []'
+        )
         assert (await site.get("/api/v1/incidents?route=no-such"))[0] == 404
         async with site.client.get(site.server.url + "api/v1/routes") as response:
             route = (await response.json())["routes"][0]

@@ -171,6 +171,13 @@ def test_nonsense_from_other_clocks_is_null(wall: float) -> None:
     json.dumps(document, allow_nan=False)
 
 
+def test_a_folder_is_named_by_a_server() -> None:
+    watch = Watch()
+    canary = watch.opened()
+    record = replace(watch.history[canary.id], sighting=replace(a_sighting(canary, 1.0), folder="J\x9b2J\u202ex"))
+    assert result_document(record, watch.clock, transcript=False)["sighting"]["folder"] == "J\ufffd2J\ufffdx"
+
+
 def test_several_canaries_are_one_document() -> None:
     watch = Watch()
     records = tuple(watch.history[canary.id] for canary in (watch.delivered(), watch.failed()))
