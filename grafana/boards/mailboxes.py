@@ -49,7 +49,7 @@ def tiles() -> list[stat.Panel]:
         number(
             "Blind mailboxes",
             "Mailboxes into which nobody is looking now.",
-            instant(f"sum(1 - mailprobe_mailbox_up{{{MAILBOXES}}})"),
+            instant(f"sum(1 - max by (job, mailbox) (mailprobe_mailbox_up{{{MAILBOXES}}}))"),
             steps=((None, "green"), (1, "orange")),
         ),
         number(

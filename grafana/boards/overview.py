@@ -46,6 +46,7 @@ from boards.promql import (
     counted,
     per_bucket,
     per_minute,
+    routes_in_each_state,
     state_number,
     vendor_number,
 )
@@ -96,8 +97,8 @@ def tiles() -> list[stat.Panel]:
     by_state = number(
         "Routes by state",
         "How many routes are in each state now. degraded: some canaries are late, junked or not delivered; failing: "
-        "most are not; unknown: nobody could look, or nothing was judged yet.",
-        instant(f"sum by (state) (mailprobe_route_state{{{ROUTES}}})", "{{state}}"),
+        "most are not; unknown: nobody could look, or nothing was judged yet. Of several vantage points the worst counts.",
+        instant(routes_in_each_state(ROUTES), "{{state}}"),
         size=(8, 4),
     )
     budget = f"1 - (1 - ({availability(ROUTES)})) / (1 - $objective)"
@@ -106,7 +107,7 @@ def tiles() -> list[stat.Panel]:
         number(
             "Open incidents",
             "Routes with an incident that is going on: a period in which a route was not ok.",
-            instant(f"sum(mailprobe_incident_open{{{ROUTES}}})"),
+            instant(f"sum(max by (job, route) (mailprobe_incident_open{{{ROUTES}}}))"),
             size=(4, 4),
             steps=((None, "green"), (1, "red")),
         ),
@@ -136,7 +137,7 @@ def tiles() -> list[stat.Panel]:
             "Blind mailboxes",
             "Mailboxes into which nobody is looking now. Their routes cannot be judged: the probe's trouble, perhaps "
             "not the mail's.",
-            instant(f"sum(1 - mailprobe_mailbox_up{{{AGENTS}}})"),
+            instant(f"sum(1 - max by (job, mailbox) (mailprobe_mailbox_up{{{AGENTS}}}))"),
             size=(4, 4),
             steps=((None, "green"), (1, "orange")),
         ),

@@ -1,0 +1,122 @@
+"""What the queries of the dashboards answer to metrics made by hand, in promtool: several vantage points, first events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from support.dashboards import ALL_QUERIES, values
+from support.rules import promtool
+
+pytestmark = pytest.mark.server("prometheus")
+STATES = ("ok", "unknown", "degraded", "failing")
+VENDOR_STATES = ("ok", "unknown", "unreachable", "maintenance", "degraded", "outage")
+HOUR = 3600
+Series = dict[str, str]
+"""Samples a minute by series, as promtool writes them."""
+Answer = Mapping[str, float]
+"""Numbers by labels."""
+
+
+def at(instance: str, metric: str, labels: str = "") -> str:
+    return f'{metric}{{job="mailprobe",instance="{instance}"{"," if labels else ""}{labels}}}'
+
+
+def one_hot(instance: str, metric: str, labels: str, names: tuple[str, ...], state: str) -> Series:
+    """A series for each state, of which one is 1, for two hours."""
+    return {at(instance, metric, f'{labels},state="{name}"'): f"{int(name == state)}+0x120" for name in names}
+
+
+def states(seen: Mapping[tuple[str, str], str]) -> Series:
+    """The state of routes by vantage point and route."""
+    return {
+        series: samples
+        for (instance, route), state in seen.items()
+        for series, samples in one_hot(instance, "mailprobe_route_state", f'route="{route}"', STATES, state).items()
+    }
+
+
+def expression(board: str, panel: str, ref: str = "A", seconds: int = HOUR) -> str:
+    """A query as Grafana would ask it."""
+    (query,) = [each for each in ALL_QUERIES if (each.board, each.panel, each.ref) == (board, panel, ref)]
+    return query.filled(values(rate_interval="5m", seconds=seconds))
+
+
+def check(place: Path, series: Series, expected: Mapping[str, Answer], minute: int = 120) -> None:
+    """That each of the expressions gives these numbers after so many minutes."""
+    document = {
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": samples} for name, samples in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": asked,
+                        "eval_time": f"{minute}m",
+                        "exp_samples": [{"labels": labels, "value": value} for labels, value in answer.items()],
+                    }
+                    for asked, answer in expected.items()
+                ],
+            }
+        ],
+    }
+    file = place / "dashboards.yml"
+    file.write_text(json.dumps(document))
+    promtool("test", "rules", str(file))
+
+
+# ---- several vantage points
+
+
+def test_who_does_not_know_hides_no_trouble(tmp_path: Path) -> None:
+    """The colours and words of a number are its state's; of several the worst is taken."""
+    seen = states({("a", "one"): "failing", ("b", "one"): "unknown", ("a", "two"): "ok", ("b", "two"): "unknown"})
+    seen |= one_hot("a", "mailprobe_vendor_status", 'feed="m365"', VENDOR_STATES, "outage")
+    seen |= one_hot("b", "mailprobe_vendor_status", 'feed="m365"', VENDOR_STATES, "unreachable")
+    check(
+        tmp_path,
+        seen,
+        {
+            expression("route", "State"): {"{}": 3},
+            expression("outage", "States"): {'{route="one"}': 3, '{route="two"}': 1},
+            expression("overview", "What vendors say, beside what we see"): {'{feed="m365"}': 5},
+        },
+    )
+
+
+def test_what_two_agents_see_is_counted_once(tmp_path: Path) -> None:
+    """Two agents probe one and two, each a route of its own; only one of them looks into the mailbox `seen`."""
+    everything = states(
+        {
+            ("a", "one"): "failing",
+            ("b", "one"): "degraded",
+            ("a", "two"): "ok",
+            ("b", "two"): "unknown",
+            ("a", "shard-a"): "ok",
+            ("b", "shard-b"): "degraded",
+        }
+    )
+    for instance, route in (("a", "one"), ("b", "one"), ("b", "shard-b")):
+        everything[at(instance, "mailprobe_incident_open", f'route="{route}"')] = "1+0x120"
+    for instance, mailbox, up in (("a", "seen", 1), ("b", "seen", 0), ("a", "blind", 0), ("b", "blind", 0)):
+        everything[at(instance, "mailprobe_mailbox_up", f'mailbox="{mailbox}"')] = f"{up}+0x120"
+    counts = {"failing": 1, "degraded": 1, "unknown": 1, "ok": 1}
+    check(
+        tmp_path,
+        everything,
+        {
+            expression("overview", "Routes by state"): {f'{{state="{state}"}}': n for state, n in counts.items()},
+            expression("overview", "Open incidents"): {"{}": 2},
+            expression("overview", "Blind mailboxes"): {"{}": 1},
+            expression("mailboxes", "Blind mailboxes"): {"{}": 1},
+        },
+    )
+
+
+def test_a_state_without_routes_is_counted_too(tmp_path: Path) -> None:
+    counts = {"failing": 0, "degraded": 0, "unknown": 0, "ok": 1}
+    answer = {f'{{state="{state}"}}': count for state, count in counts.items()}
+    check(tmp_path, states({("a", "one"): "ok"}), {expression("overview", "Routes by state"): answer})
