@@ -26,6 +26,7 @@ from boards.promql import (
     ROUTES,
     availability,
     counted,
+    counted_from_first,
     quantile,
     state_number,
 )
@@ -178,7 +179,7 @@ def replies() -> table.Panel:
     """The codes, counted."""
     kinds = (("A", "Deferred", "mailprobe_deferrals_total"), ("B", "Rejected", "mailprobe_rejections_total"))
     found = [
-        Column(f"Value #{ref}", title, counted(metric, ROUTES, "stage, code, enhanced_code") + " > 0")
+        Column(f"Value #{ref}", title, counted_from_first(metric, ROUTES, "stage, code, enhanced_code") + " > 0")
         for ref, title, metric in kinds
     ]
     return columns(

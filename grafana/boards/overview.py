@@ -44,8 +44,10 @@ from boards.promql import (
     STATE_COLOURS,
     availability,
     counted,
+    counted_from_first,
     per_bucket,
     per_minute,
+    per_minute_from_first,
     routes_in_each_state,
     state_number,
     vendor_number,
@@ -97,7 +99,8 @@ def tiles() -> list[stat.Panel]:
     by_state = number(
         "Routes by state",
         "How many routes are in each state now. degraded: some canaries are late, junked or not delivered; failing: "
-        "most are not; unknown: nobody could look, or nothing was judged yet. Of several vantage points the worst counts.",
+        "most are not; unknown: nobody could look, or nothing was judged yet. Of several vantage points, the worst "
+        "state.",
         instant(routes_in_each_state(ROUTES), "{{state}}"),
         size=(8, 4),
     )
@@ -241,8 +244,14 @@ def codes() -> timeseries.Panel:
         "Refusals by code",
         "Temporary (4yz) and permanent (5yz) refusals a minute by reply code and enhanced status code.",
         [
-            series(per_minute("mailprobe_deferrals_total", ROUTES, by), "{{code}} {{enhanced_code}} deferred"),
-            series(per_minute("mailprobe_rejections_total", ROUTES, by), "{{code}} {{enhanced_code}} rejected", "B"),
+            series(
+                per_minute_from_first("mailprobe_deferrals_total", ROUTES, by), "{{code}} {{enhanced_code}} deferred"
+            ),
+            series(
+                per_minute_from_first("mailprobe_rejections_total", ROUTES, by),
+                "{{code}} {{enhanced_code}} rejected",
+                "B",
+            ),
         ],
         "cpm",
         no_value="Nothing was refused",
@@ -273,7 +282,7 @@ def _without_reply(part: str) -> str:
 def _refusals() -> str:
     """By code, which begins with a 4 or with a 5, so that the two do not meet."""
     kinds = ("mailprobe_deferrals_total", "mailprobe_rejections_total")
-    return " or ".join(counted(kind, ROUTES, "stage, code") for kind in kinds)
+    return " or ".join(counted_from_first(kind, ROUTES, "stage, code") for kind in kinds)
 
 
 def _most(found: str) -> str:

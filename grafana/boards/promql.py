@@ -97,6 +97,29 @@ def counted(metric: str, matchers: str, by: str, window: str = "$__range") -> st
     return f"round(sum by ({by}) (increase({metric}{{{matchers}}}[{_window(window)})))"
 
 
+def counted_from_first(metric: str, matchers: str, by: str) -> str:
+    """As `counted`, of what has a series only once it happened: its first event counts too."""
+    return f"round(sum by ({by}) ({_from_first(metric, matchers, '$__range')}))"
+
+
+def per_minute_from_first(metric: str, matchers: str, by: str) -> str:
+    """As `per_minute`, of what has a series only once it happened: its first event counts too."""
+    found = _from_first(metric, matchers, "$__rate_interval")
+    return f"sum by ({by}) ({found}) * 60000 / $__rate_interval_ms > 0"
+
+
+def _from_first(metric: str, matchers: str, window: str) -> str:
+    """The increase of each series, and beside it what it began with where it began within the window.
+
+    Prometheus counts from the first sample on, and of a reply code that is its first refusal. A series that was not
+    there when the window began did begin in it if its agent was scraped at that time; if not, nobody knows.
+    """
+    found = f"{metric}{{{matchers}}}"
+    scraped = f"mailprobe_build_info{{{AGENTS}}} offset {window}"
+    begun = f"min_over_time({found}[{window}]) unless {found} offset {window} and on (job, instance) {scraped}"
+    return f'increase({found}[{window}]) or label_replace({begun}, "begun", "within", "", "")'
+
+
 def availability(matchers: str, window: str = "$__range", by: str = "") -> str:
     """Delivered in time to the inbox, of all canaries about which something is known, within a window."""
     total = f"sum by ({by}) " if by else "sum"

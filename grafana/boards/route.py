@@ -35,6 +35,7 @@ from boards.promql import (
     mean,
     per_bucket,
     per_minute,
+    per_minute_from_first,
     quantile,
     state_number,
 )
@@ -147,8 +148,8 @@ def replies() -> timeseries.Panel:
         "Refusals a minute by reply code, enhanced status code and the stage in which they were said: 4yz are "
         "temporary, 5yz permanent.",
         [
-            series(per_minute("mailprobe_deferrals_total", ROUTES, by), legend),
-            series(per_minute("mailprobe_rejections_total", ROUTES, by), legend, "B"),
+            series(per_minute_from_first("mailprobe_deferrals_total", ROUTES, by), legend),
+            series(per_minute_from_first("mailprobe_rejections_total", ROUTES, by), legend, "B"),
         ],
         "cpm",
         no_value="Nothing was refused",

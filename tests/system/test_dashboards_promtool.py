@@ -1,4 +1,4 @@
-"""What the queries of the dashboards answer to metrics made by hand, in promtool: several vantage points, first events."""
+"""What the dashboards' queries answer to metrics made by hand, in promtool: several vantage points, first events."""
 
 from __future__ import annotations
 
@@ -120,3 +120,68 @@ def test_a_state_without_routes_is_counted_too(tmp_path: Path) -> None:
     counts = {"failing": 0, "degraded": 0, "unknown": 0, "ok": 1}
     answer = {f'{{state="{state}"}}': count for state, count in counts.items()}
     check(tmp_path, states({("a", "one"): "ok"}), {expression("overview", "Routes by state"): answer})
+
+
+# ---- first events
+
+
+def refused(first: str, again: str, usual: str) -> Series:
+    """An agent with a route on which three codes were said, one as deferral and rejection of each series."""
+    found = {at("a", "mailprobe_build_info"): "1+0x120"}
+    for metric, stage in (("deferrals", "rcpt"), ("rejections", "data")):
+        for code, samples in (("1", first), ("2", again), ("3", usual)):
+            whole = f"{'4' if metric == 'deferrals' else '5'}5{code}"
+            labels = f'route="one",stage="{stage}",code="{whole}",enhanced_code=""'
+            found[at("a", f"mailprobe_{metric}_total", labels)] = samples
+    return found
+
+
+def test_the_first_refusal_of_a_code_is_shown(tmp_path: Path) -> None:
+    """Said once half an hour ago; three times, of which the first an hour and a half ago; twice within the hour."""
+    once = "_x90 1+0x30"
+    before = "_x30 1+0x50 2+0x20 3+0x20"
+    twice = "_x80 1+0x20 2+0x20"
+    counts = {"451": 1, "452": 2, "453": 2}
+    check(
+        tmp_path,
+        refused(once, before, twice),
+        {
+            expression("outage", "Replies", ref): {
+                f'{{stage="{stage}",code="{code.replace("4", first, 1)}"}}': count for code, count in counts.items()
+            }
+            for ref, stage, first in (("A", "rcpt", "4"), ("B", "data", "5"))
+        },
+    )
+
+
+def test_the_first_refusal_of_a_code_has_a_bar(tmp_path: Path) -> None:
+    """A minute ago, in a step that looks back five: a fifth of a refusal a minute."""
+    series = refused("_x119 1+0x1", "1+0x120", "1+0x120")
+    at_stage = {"A": 'stage="rcpt",code="451"', "B": 'stage="data",code="551"'}
+    codes = {
+        expression("overview", "Refusals by code", ref): {f'{{code="{c}"}}': 0.2} for ref, c in (("A", 451), ("B", 551))
+    }
+    replies = {
+        expression("route", "Refusals by reply", ref): {f"{{{labels}}}": 0.2} for ref, labels in at_stage.items()
+    }
+    check(tmp_path, series, codes | replies)
+
+
+def test_what_was_refused_before_the_agent_was_scraped_is_not_shown(tmp_path: Path) -> None:
+    """The agent has counted 40 when Prometheus finds it, and one more since."""
+    series = refused("_x90 40+0x10 41+0x20", "_x90 40+0x30", "_x90 40+0x30")
+    series[at("a", "mailprobe_build_info")] = "_x90 1+0x30"
+    check(
+        tmp_path,
+        series,
+        {
+            expression("outage", "Replies", "A"): {'{stage="rcpt",code="451"}': 1},
+            expression("outage", "Replies", "B"): {'{stage="data",code="551"}': 1},
+        },
+    )
+
+
+def test_the_most_frequent_failures_have_first_refusals(tmp_path: Path) -> None:
+    series = refused("_x90 1+0x30", "1+0x120", "1+0x120")
+    answer = {'{stage="rcpt",code="451"}': 1, '{stage="data",code="551"}': 1}
+    check(tmp_path, series, {expression("overview", "Failures, the most frequent"): answer})
