@@ -185,3 +185,13 @@ def test_the_most_frequent_failures_have_first_refusals(tmp_path: Path) -> None:
     series = refused("_x90 1+0x30", "1+0x120", "1+0x120")
     answer = {'{stage="rcpt",code="451"}': 1, '{stage="data",code="551"}': 1}
     check(tmp_path, series, {expression("overview", "Failures, the most frequent"): answer})
+
+
+# ---- how long, how late
+
+
+def test_the_longest_incident_is_no_longer_than_it_was(tmp_path: Path) -> None:
+    """Half an hour of an agent that was there for forty minutes; the range is six hours."""
+    series = {at("a", "mailprobe_incident_open", 'route="one"'): "_x80 0+0x10 1+0x29"}
+    longest = expression("outage", "Longest incident", seconds=6 * HOUR)
+    check(tmp_path, series, {longest: {"{}": 1800}})
