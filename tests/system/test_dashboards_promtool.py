@@ -195,3 +195,33 @@ def test_the_longest_incident_is_no_longer_than_it_was(tmp_path: Path) -> None:
     series = {at("a", "mailprobe_incident_open", 'route="one"'): "_x80 0+0x10 1+0x29"}
     longest = expression("outage", "Longest incident", seconds=6 * HOUR)
     check(tmp_path, series, {longest: {"{}": 1800}})
+
+
+def test_where_nothing_was_delivered_there_is_no_delay(tmp_path: Path) -> None:
+    """Of none the quantile is no number, and a line of that is no gap."""
+    buckets = "mailprobe_delivery_duration_seconds_bucket"
+    series = {at("a", buckets, f'route="one",le="{bound}"'): "3+0x120" for bound in ("1", "5", "+Inf")}
+    panels = (("overview", "Delivery time, half and nearly all"), ("route", "Delivery time, and the last canaries"))
+    check(tmp_path, series, {expression(*panel, ref): {} for panel in panels for ref in "AB"})
+
+
+# ---- rows
+
+
+def test_one_answer_is_one_row(tmp_path: Path) -> None:
+    """Two agents probe the route, and one of them looks away half of the time."""
+    series = states({("a", "one"): "failing", ("b", "one"): "ok"})
+    for agent, value in (("a", 0), ("b", 1)):
+        series[at(agent, "mailprobe_mta_sts_pass", 'route="one"')] = f"{value}+0x120"
+        series[at(agent, "mailprobe_dane_pass", 'route="one"')] = f"{value}+0x120"
+        series[at(agent, "mailprobe_mailbox_blind_seconds_total", 'mailbox="box"')] = f"0+{30 * (1 - value)}x120"
+    check(
+        tmp_path,
+        series,
+        {
+            expression("overview", "States over time, of routes that were not always ok"): {'{route="one"}': 3},
+            expression("route", "MTA-STS and DANE", "A"): {"{}": 0},
+            expression("route", "MTA-STS and DANE", "B"): {"{}": 0},
+            expression("mailboxes", "Blind"): {'{mailbox="box"}': 0.5},
+        },
+    )

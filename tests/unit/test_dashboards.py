@@ -92,6 +92,14 @@ def test_every_legend_has_the_label_it_names() -> None:
             assert not kept or any(label in each for each in kept), (query, label)
 
 
+def test_a_series_of_each_instance_names_it() -> None:
+    """Otherwise two agents that see the same are two rows or lines of one name."""
+    for query, target in targets():
+        grouped = re.match(r"(?:sum|min|max) by \(([^)]*)\)", query)
+        if grouped and "instance" in grouped[1] and target.get("format") != "table":
+            assert "{{instance}}" in target["legendFormat"], query
+
+
 def targets() -> Iterator[tuple[str, Any]]:
     for name in NAMES:
         for panel in panels(load(name)):
