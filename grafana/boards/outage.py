@@ -74,7 +74,7 @@ def tiles() -> list[stat.Panel]:
     step = "$__interval_ms / 1000"
     return [
         number(
-            "Known as an incident since",
+            "Incident known since",
             "When the first incident within the time range was seen to be open. Its first affected canary came minutes "
             "earlier, when it could still be chance: the agent's page and report tell when.",
             instant(f"1000 * min(min_over_time({moment}[$__range:$__interval]))"),

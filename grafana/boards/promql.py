@@ -98,26 +98,34 @@ def counted(metric: str, matchers: str, by: str, window: str = "$__range") -> st
 
 
 def counted_from_first(metric: str, matchers: str, by: str) -> str:
-    """As `counted`, of what has a series only once it happened: its first event counts too."""
-    return f"round(sum by ({by}) ({_from_first(metric, matchers, '$__range')}))"
+    """As `counted`, of what has a series only once it happened: its first event counts too.
+
+    Prometheus counts from the first sample on, and of a reply code that is its first refusal: what a series began with
+    is added. Not its last value instead, which is too little where the agent was started anew since.
+    """
+    first = _of_begun(metric, matchers, "min_over_time", "$__range")
+    added = f'label_replace({first}, "begun", "within", "", "")'
+    return f"round(sum by ({by}) (increase({metric}{{{matchers}}}[$__range]) or {added}))"
 
 
 def per_minute_from_first(metric: str, matchers: str, by: str) -> str:
-    """As `per_minute`, of what has a series only once it happened: its first event counts too."""
-    found = _from_first(metric, matchers, "$__rate_interval")
-    return f"sum by ({by}) ({found}) * 60000 / $__rate_interval_ms > 0"
+    """As `per_minute`, of what has a series only once it happened: its first event counts too.
+
+    A series that begins within a step has its last value for its increase, which would be extrapolated too far.
+    """
+    begun = _of_begun(metric, matchers, "max_over_time", "$__rate_interval")
+    increase = f"increase({metric}{{{matchers}}}[$__rate_interval])"
+    return f"sum by ({by}) ({begun} or {increase}) * 60000 / $__rate_interval_ms > 0"
 
 
-def _from_first(metric: str, matchers: str, window: str) -> str:
-    """The increase of each series, and beside it what it began with where it began within the window.
+def _of_begun(metric: str, matchers: str, function: str, window: str) -> str:
+    """A function of each series that began within the window.
 
-    Prometheus counts from the first sample on, and of a reply code that is its first refusal. A series that was not
-    there when the window began did begin in it if its agent was scraped at that time; if not, nobody knows.
+    One that was not there when the window began did so if its agent was scraped at that time; if not, nobody knows.
     """
     found = f"{metric}{{{matchers}}}"
     scraped = f"mailprobe_build_info{{{AGENTS}}} offset {window}"
-    begun = f"min_over_time({found}[{window}]) unless {found} offset {window} and on (job, instance) {scraped}"
-    return f'increase({found}[{window}]) or label_replace({begun}, "begun", "within", "", "")'
+    return f"{function}({found}[{window}]) unless {found} offset {window} and on (job, instance) {scraped}"
 
 
 def availability(matchers: str, window: str = "$__range", by: str = "") -> str:

@@ -155,16 +155,22 @@ def test_the_first_refusal_of_a_code_is_shown(tmp_path: Path) -> None:
 
 
 def test_the_first_refusal_of_a_code_has_a_bar(tmp_path: Path) -> None:
-    """A minute ago, in a step that looks back five: a fifth of a refusal a minute."""
-    series = refused("_x119 1+0x1", "1+0x120", "1+0x120")
+    """Said two minutes ago and once more, in a step that looks back five: two fifths of a refusal a minute."""
+    series = refused("_x118 1 2 2", "1+0x120", "1+0x120")
     at_stage = {"A": 'stage="rcpt",code="451"', "B": 'stage="data",code="551"'}
     codes = {
-        expression("overview", "Refusals by code", ref): {f'{{code="{c}"}}': 0.2} for ref, c in (("A", 451), ("B", 551))
+        expression("overview", "Refusals by code", ref): {f'{{code="{c}"}}': 0.4} for ref, c in (("A", 451), ("B", 551))
     }
     replies = {
-        expression("route", "Refusals by reply", ref): {f"{{{labels}}}": 0.2} for ref, labels in at_stage.items()
+        expression("route", "Refusals by reply", ref): {f"{{{labels}}}": 0.4} for ref, labels in at_stage.items()
     }
     check(tmp_path, series, codes | replies)
+
+
+def test_refusals_before_and_after_a_restart_are_counted(tmp_path: Path) -> None:
+    """Three times, then the agent was away for ten minutes, then twice more."""
+    series = refused("_x80 1 2 3+0x10 _x10 1 2+0x20", "1+0x120", "1+0x120")
+    check(tmp_path, series, {expression("outage", "Replies", "A"): {'{stage="rcpt",code="451"}': 5}})
 
 
 def test_what_was_refused_before_the_agent_was_scraped_is_not_shown(tmp_path: Path) -> None:
