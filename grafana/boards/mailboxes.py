@@ -49,7 +49,7 @@ def tiles() -> list[stat.Panel]:
         number(
             "Blind mailboxes",
             "Mailboxes into which nobody is looking now.",
-            instant(f"sum(1 - mailprobe_mailbox_up{{{MAILBOXES}}})"),
+            instant(f"sum(1 - max by (job, mailbox) (mailprobe_mailbox_up{{{MAILBOXES}}}))"),
             steps=((None, "green"), (1, "orange")),
         ),
         number(
@@ -86,9 +86,9 @@ def watching() -> statetimeline.Panel:
     """Whether somebody looks."""
     return timeline(
         "Watching",
-        "Whether somebody is looking into each mailbox. While nobody is, its canaries can be neither delivered nor "
-        "overdue: they become unobserved.",
-        [series(f"min by (instance, mailbox) (mailprobe_mailbox_up{{{MAILBOXES}}})", "{{mailbox}}")],
+        "Whether each agent is looking into each mailbox. While it is not, its canaries there can be neither delivered "
+        "nor overdue: they become unobserved.",
+        [series(f"min by (instance, mailbox) (mailprobe_mailbox_up{{{MAILBOXES}}})", "{{mailbox}} from {{instance}}")],
         WATCHED,
         ((None, "red"), (1, "green")),
     )
@@ -98,10 +98,11 @@ def blindness() -> timeseries.Panel:
     """How much of the time nobody looked."""
     panel = lines(
         "Blind",
-        "Part of the time in which nobody was looking into the mailbox; only mailboxes with such a time.",
+        "Part of the time in which an agent was not looking into the mailbox, of the agent that looked least; only "
+        "mailboxes with such a time.",
         [
             series(
-                f"sum by (mailbox) (rate(mailprobe_mailbox_blind_seconds_total{{{MAILBOXES}}}[$__rate_interval])) > 0",
+                f"max by (mailbox) (rate(mailprobe_mailbox_blind_seconds_total{{{MAILBOXES}}}[$__rate_interval])) > 0",
                 "{{mailbox}}",
             )
         ],

@@ -7,6 +7,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from boards import frame, overview
 from boards.panels import (
+    FINE_POINTS,
     STATE_STEPS,
     STATE_WORDS,
     Column,
@@ -26,6 +27,7 @@ from boards.promql import (
     ROUTES,
     availability,
     counted,
+    counted_from_first,
     quantile,
     state_number,
 )
@@ -69,10 +71,12 @@ def tiles() -> list[stat.Panel]:
     """The first sentence of the report."""
     failed = f"{ROUTES}, {JUDGED}, {NOT_DELIVERED}"
     moment = f"timestamp(mailprobe_incident_open{{{ROUTES}}} == 1)"
+    step = "$__interval_ms / 1000"
     return [
         number(
-            "Began",
-            "When the first incident within the time range was seen to be open.",
+            "Incident known since",
+            "When the first incident within the time range was seen to be open. Its first affected canary came minutes "
+            "earlier, when it could still be chance: the agent's page and report tell when.",
             instant(f"1000 * min(min_over_time({moment}[$__range:$__interval]))"),
             "dateTimeAsIso",
             no_value="no incident",
@@ -87,10 +91,10 @@ def tiles() -> list[stat.Panel]:
         number(
             "Longest incident",
             "Time within the range in which the route that had it worst had an open incident.",
-            instant(f"$__range_s * max(avg_over_time(mailprobe_incident_open{{{ROUTES}}}[$__range]))"),
+            instant(f"max(sum_over_time(mailprobe_incident_open{{{ROUTES}}}[$__range:$__interval])) * {step}"),
             "s",
             decimals=1,
-        ),
+        ).max_data_points(FINE_POINTS),
         number(
             "Routes affected",
             "Routes that had an open incident within the time range.",
@@ -178,7 +182,7 @@ def replies() -> table.Panel:
     """The codes, counted."""
     kinds = (("A", "Deferred", "mailprobe_deferrals_total"), ("B", "Rejected", "mailprobe_rejections_total"))
     found = [
-        Column(f"Value #{ref}", title, counted(metric, ROUTES, "stage, code, enhanced_code") + " > 0")
+        Column(f"Value #{ref}", title, counted_from_first(metric, ROUTES, "stage, code, enhanced_code") + " > 0")
         for ref, title, metric in kinds
     ]
     return columns(

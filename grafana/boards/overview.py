@@ -44,8 +44,11 @@ from boards.promql import (
     STATE_COLOURS,
     availability,
     counted,
+    counted_from_first,
     per_bucket,
     per_minute,
+    per_minute_from_first,
+    routes_in_each_state,
     state_number,
     vendor_number,
 )
@@ -96,8 +99,9 @@ def tiles() -> list[stat.Panel]:
     by_state = number(
         "Routes by state",
         "How many routes are in each state now. degraded: some canaries are late, junked or not delivered; failing: "
-        "most are not; unknown: nobody could look, or nothing was judged yet.",
-        instant(f"sum by (state) (mailprobe_route_state{{{ROUTES}}})", "{{state}}"),
+        "most are not; unknown: nobody could look, or nothing was judged yet. Of several vantage points, the worst "
+        "state.",
+        instant(routes_in_each_state(ROUTES), "{{state}}"),
         size=(8, 4),
     )
     budget = f"1 - (1 - ({availability(ROUTES)})) / (1 - $objective)"
@@ -106,7 +110,7 @@ def tiles() -> list[stat.Panel]:
         number(
             "Open incidents",
             "Routes with an incident that is going on: a period in which a route was not ok.",
-            instant(f"sum(mailprobe_incident_open{{{ROUTES}}})"),
+            instant(f"sum(max by (job, route) (mailprobe_incident_open{{{ROUTES}}}))"),
             size=(4, 4),
             steps=((None, "green"), (1, "red")),
         ),
@@ -136,7 +140,7 @@ def tiles() -> list[stat.Panel]:
             "Blind mailboxes",
             "Mailboxes into which nobody is looking now. Their routes cannot be judged: the probe's trouble, perhaps "
             "not the mail's.",
-            instant(f"sum(1 - mailprobe_mailbox_up{{{AGENTS}}})"),
+            instant(f"sum(1 - max by (job, mailbox) (mailprobe_mailbox_up{{{AGENTS}}}))"),
             size=(4, 4),
             steps=((None, "green"), (1, "orange")),
         ),
@@ -192,11 +196,12 @@ def routes_now() -> table.Panel:
 def states() -> statetimeline.Panel:
     """Only routes that had trouble: 200 green bars would say nothing."""
     healthy = f'mailprobe_route_state{{{ROUTES}, state="ok"}}'
-    troubled = f"min by (instance, route) (min_over_time({healthy}[$__range] @ end())) == 0"
+    troubled = f"min by (route) (min_over_time({healthy}[$__range] @ end())) == 0"
     return timeline(
         "States over time, of routes that were not always ok",
-        "Each route that was degraded, failing or unknown within the time range.",
-        [series(f"({state_number(ROUTES)}) and on (instance, route) ({troubled})", "{{route}}")],
+        "Each route that was degraded, failing or unknown within the time range. Of several vantage points, the worst "
+        "state: the Route dashboard has a line for each.",
+        [series(f"max by (route) ({state_number(ROUTES)}) and ({troubled})", "{{route}}")],
         STATE_WORDS,
         STATE_STEPS,
         size=(14, 9),
@@ -240,8 +245,14 @@ def codes() -> timeseries.Panel:
         "Refusals by code",
         "Temporary (4yz) and permanent (5yz) refusals a minute by reply code and enhanced status code.",
         [
-            series(per_minute("mailprobe_deferrals_total", ROUTES, by), "{{code}} {{enhanced_code}} deferred"),
-            series(per_minute("mailprobe_rejections_total", ROUTES, by), "{{code}} {{enhanced_code}} rejected", "B"),
+            series(
+                per_minute_from_first("mailprobe_deferrals_total", ROUTES, by), "{{code}} {{enhanced_code}} deferred"
+            ),
+            series(
+                per_minute_from_first("mailprobe_rejections_total", ROUTES, by),
+                "{{code}} {{enhanced_code}} rejected",
+                "B",
+            ),
         ],
         "cpm",
         no_value="Nothing was refused",
@@ -272,7 +283,7 @@ def _without_reply(part: str) -> str:
 def _refusals() -> str:
     """By code, which begins with a 4 or with a 5, so that the two do not meet."""
     kinds = ("mailprobe_deferrals_total", "mailprobe_rejections_total")
-    return " or ".join(counted(kind, ROUTES, "stage, code") for kind in kinds)
+    return " or ".join(counted_from_first(kind, ROUTES, "stage, code") for kind in kinds)
 
 
 def _most(found: str) -> str:

@@ -34,6 +34,8 @@ HISTOGRAM_POINTS: Final = 45
 """Where each step reads every bucket of every route: eight minutes each over six hours."""
 COARSE_POINTS: Final = 16
 """Samples of each series for a number about the whole time range (`promql.COARSELY`)."""
+FINE_POINTS: Final = 360
+"""Samples of each series for how long something lasted: to a minute over six hours."""
 STATE_POINTS: Final = 120
 """A state is a single number, and its change is to be seen more finely."""
 

@@ -11,22 +11,26 @@ AGENTS: Final = 'job=~"$job", instance=~"$instance"'
 ROUTES: Final = f'{AGENTS}, route=~"$route"'
 MAILBOXES: Final = f'{AGENTS}, mailbox=~"$mailbox"'
 
-STATES: Final = {"ok": 0, "degraded": 1, "failing": 2, "unknown": 3}
-"""The number that stands for a state where a panel can only draw numbers."""
+STATES: Final = {"ok": 0, "unknown": 1, "degraded": 2, "failing": 3}
+"""The number that stands for a state where a panel can only draw numbers.
 
-STATE_COLOURS: Final = {"ok": "green", "degraded": "orange", "failing": "red", "unknown": "#8e8e8e"}
+The worse, the greater, in the order of the status page: panels sort by it, and take the greatest of several vantage
+points. One that does not know must not hide what another sees.
+"""
 
-VENDOR_STATES: Final = {"ok": 0, "degraded": 1, "outage": 2, "unknown": 3, "maintenance": 4, "unreachable": 5}
+STATE_COLOURS: Final = {"ok": "green", "unknown": "#8e8e8e", "degraded": "orange", "failing": "red"}
+
+VENDOR_STATES: Final = {"ok": 0, "unknown": 1, "unreachable": 2, "maintenance": 3, "degraded": 4, "outage": 5}
 """The same for what a vendor says; `INCIDENT` is ours, beside it."""
 INCIDENT: Final = 6
 
 VENDOR_COLOURS: Final = {
     "ok": "green",
+    "unknown": "#8e8e8e",
+    "unreachable": "#5f5f5f",
+    "maintenance": "#8ab8ff",
     "degraded": "orange",
     "outage": "red",
-    "unknown": "#8e8e8e",
-    "maintenance": "#8ab8ff",
-    "unreachable": "#5f5f5f",
 }
 
 OUTCOME_COLOURS: Final = {
@@ -93,6 +97,37 @@ def counted(metric: str, matchers: str, by: str, window: str = "$__range") -> st
     return f"round(sum by ({by}) (increase({metric}{{{matchers}}}[{_window(window)})))"
 
 
+def counted_from_first(metric: str, matchers: str, by: str) -> str:
+    """As `counted`, of what has a series only once it happened: its first event counts too.
+
+    Prometheus counts from the first sample on, and of a reply code that is its first refusal: what a series began with
+    is added. Not its last value instead, which is too little where the agent was started anew since.
+    """
+    first = _of_begun(metric, matchers, "min_over_time", "$__range")
+    added = f'label_replace({first}, "begun", "within", "", "")'
+    return f"round(sum by ({by}) (increase({metric}{{{matchers}}}[$__range]) or {added}))"
+
+
+def per_minute_from_first(metric: str, matchers: str, by: str) -> str:
+    """As `per_minute`, of what has a series only once it happened: its first event counts too.
+
+    A series that begins within a step has its last value for its increase, which would be extrapolated too far.
+    """
+    begun = _of_begun(metric, matchers, "max_over_time", "$__rate_interval")
+    increase = f"increase({metric}{{{matchers}}}[$__rate_interval])"
+    return f"sum by ({by}) ({begun} or {increase}) * 60000 / $__rate_interval_ms > 0"
+
+
+def _of_begun(metric: str, matchers: str, function: str, window: str) -> str:
+    """A function of each series that began within the window.
+
+    One that was not there when the window began did so if its agent was scraped at that time; if not, nobody knows.
+    """
+    found = f"{metric}{{{matchers}}}"
+    scraped = f"mailprobe_build_info{{{AGENTS}}} offset {window}"
+    return f"{function}({found}[{window}]) unless {found} offset {window} and on (job, instance) {scraped}"
+
+
 def availability(matchers: str, window: str = "$__range", by: str = "") -> str:
     """Delivered in time to the inbox, of all canaries about which something is known, within a window."""
     total = f"sum by ({by}) " if by else "sum"
@@ -112,6 +147,15 @@ def quantile(part: float, histogram: str, matchers: str, window: str = "$__rate_
 def state_number(matchers: str) -> str:
     """The state of each route as its number in `STATES`; the labels of its target and the route are kept."""
     return _numbered("mailprobe_route_state", matchers, STATES)
+
+
+def routes_in_each_state(matchers: str) -> str:
+    """How many routes are in each state, the worst first; a route that several agents probe is one, in its worst."""
+    worst = f"max by (job, route) ({state_number(matchers)})"
+    return " or ".join(
+        f'label_replace(sum({worst} == bool {number}), "state", "{state}", "", "")'
+        for state, number in reversed(STATES.items())
+    )
 
 
 def vendor_number(matchers: str) -> str:

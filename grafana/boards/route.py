@@ -35,6 +35,7 @@ from boards.promql import (
     mean,
     per_bucket,
     per_minute,
+    per_minute_from_first,
     quantile,
     state_number,
 )
@@ -147,8 +148,8 @@ def replies() -> timeseries.Panel:
         "Refusals a minute by reply code, enhanced status code and the stage in which they were said: 4yz are "
         "temporary, 5yz permanent.",
         [
-            series(per_minute("mailprobe_deferrals_total", ROUTES, by), legend),
-            series(per_minute("mailprobe_rejections_total", ROUTES, by), legend, "B"),
+            series(per_minute_from_first("mailprobe_deferrals_total", ROUTES, by), legend),
+            series(per_minute_from_first("mailprobe_rejections_total", ROUTES, by), legend, "B"),
         ],
         "cpm",
         no_value="Nothing was refused",
@@ -194,8 +195,8 @@ def last_canaries() -> timeseries.Panel:
             "What a person waits. The points are single canaries (exemplars) with their id, which leads to the "
             "canary's page, stages and transcript. Needs a Prometheus with exemplar storage.",
             [
-                series(quantile(0.5, DELIVERY, ROUTES), "p50", exemplar=True),
-                series(quantile(0.95, DELIVERY, ROUTES), "p95", "B", exemplar=True),
+                series(f"{quantile(0.5, DELIVERY, ROUTES)} > 0", "p50", exemplar=True),
+                series(f"{quantile(0.95, DELIVERY, ROUTES)} > 0", "p95", "B", exemplar=True),
             ],
             "s",
         )
@@ -265,10 +266,10 @@ def policies() -> statetimeline.Panel:
     return timeline(
         "MTA-STS and DANE",
         "Whether the last attempt was as the recipient domain's MTA-STS policy and the mail exchanger's TLSA records "
-        "ask. Empty where they are not looked up or ask for nothing.",
+        "ask, from all vantage points. Empty where they are not looked up or ask for nothing.",
         [
-            series(f"min by (instance) (mailprobe_mta_sts_pass{{{ROUTES}}})", "MTA-STS"),
-            series(f"min by (instance) (mailprobe_dane_pass{{{ROUTES}}})", "DANE", "B"),
+            series(f"min(mailprobe_mta_sts_pass{{{ROUTES}}})", "MTA-STS"),
+            series(f"min(mailprobe_dane_pass{{{ROUTES}}})", "DANE", "B"),
         ],
         POLICY_WORDS,
         ((None, "red"), (1, "green")),

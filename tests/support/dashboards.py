@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from support.rules import seconds as seconds_of
+
 GRAFANA: Final = Path(__file__).parents[2] / "grafana"
 FILES: Final = {file.stem: file for file in sorted((GRAFANA / "dashboards").glob("*.json"))}
 NAMES: Final = sorted(FILES)
@@ -37,8 +39,8 @@ class Query:
 
     def filled(self, values: Mapping[str, str]) -> str:
         """The query with these values in the place of its variables. Raises KeyError for one that has none."""
-        step = {"__interval": f"{max(1, int(values['__range_s']) // self.points)}s"}
-        known = {**values, **step}
+        step = max(1, int(values["__range_s"]) // self.points)
+        known = {**values, "__interval": f"{step}s", "__interval_ms": str(step * 1000)}
         return _VARIABLE.sub(lambda found: known[found[1] or found[2]], self.expr)
 
 
@@ -82,5 +84,6 @@ def variables(board: Any) -> dict[str, Any]:
 def values(*, rate_interval: str, seconds: int, margin: str = "1h", **chosen: str) -> dict[str, str]:
     """What Grafana puts in for a time range of so many seconds where nothing is chosen."""
     everything = dict.fromkeys(("job", "instance", "route", "mailbox"), ".+")
-    built_in = {"__rate_interval": rate_interval, "__range": f"{seconds}s", "__range_s": str(seconds)}
+    built_in = {"__rate_interval": rate_interval, "__rate_interval_ms": f"{seconds_of(rate_interval) * 1000:.0f}"}
+    built_in |= {"__range": f"{seconds}s", "__range_s": str(seconds)}
     return everything | built_in | {"objective": "0.999", "margin": margin} | chosen

@@ -9,9 +9,12 @@ from typing import Any
 import build
 import promql_parser
 import pytest
+from boards.promql import STATES
 from support.dashboards import ALL_QUERIES, FILES, GRAFANA, NAMES, SELECTOR, Query, load, panels, values, variables
 from support.observing import Watch
 from test_observe_metrics import CONTRACT
+
+from mailprobe.web.overview import WORST_FIRST
 
 MOST_QUERIES = 30
 """Of the overview, which is always open somewhere."""
@@ -52,6 +55,11 @@ def test_the_overview_asks_little() -> None:
     assert len([query for query in ALL_QUERIES if query.board == "overview"]) <= MOST_QUERIES
 
 
+def test_states_are_ordered_as_on_the_status_page() -> None:
+    """Panels take the greatest number of several, and sort by it."""
+    assert sorted(STATES, key=STATES.__getitem__, reverse=True) == [str(state) for state in WORST_FIRST]
+
+
 # ---- of metrics that exist
 
 
@@ -80,8 +88,16 @@ def test_every_legend_has_the_label_it_names() -> None:
     """A legend of a label that was aggregated away would be empty."""
     for query, target in targets():
         for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]):
-            kept = re.findall(r"\bby \(([^)]*)\)", query)
+            kept = re.findall(r"\bby \(([^)]*)\)", query) + re.findall(r'"(\w+)", "\w+", "", ""\)', query)
             assert not kept or any(label in each for each in kept), (query, label)
+
+
+def test_a_series_of_each_instance_names_it() -> None:
+    """Otherwise two agents that see the same are two rows or lines of one name."""
+    for query, target in targets():
+        grouped = re.match(r"(?:sum|min|max) by \(([^)]*)\)", query)
+        if grouped and "instance" in grouped[1] and target.get("format") != "table":
+            assert "{{instance}}" in target["legendFormat"], query
 
 
 def targets() -> Iterator[tuple[str, Any]]:
@@ -179,7 +195,8 @@ def test_job_instance_and_rate_interval(query: Query) -> None:
     for name in re.findall(r"\b(\w+)\{[^}]*\}", query.expr):
         if name.endswith(COUNTERS):
             assert re.search(rf"\b(rate|increase)\({name}\{{[^}}]*\}}\[", query.expr), name
-            assert not re.search(rf"(?<!rate\()(?<!increase\()\b{name}\{{", query.expr), name
+            counted = re.sub(rf"(m(in|ax)_over_time\(|unless ){name}", "", query.expr)  # its first event
+            assert not re.search(rf"(?<!rate\()(?<!increase\()\b{name}\{{", counted), name
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,6 +1,6 @@
 // One panel of a dashboard, drawn with Grafana's own components and the rules of its JSON. State timelines and heat maps
 // are drawn here, since Grafana's are not published; their colours, units and words are Grafana's.
-import { type DataFrame, type Field, FieldType, type GrafanaTheme2, getDisplayProcessor } from '@grafana/data';
+import { type DataFrame, type Field, FieldType, type GrafanaTheme2, applyNullInsertThreshold, getDisplayProcessor } from '@grafana/data';
 import { BarGauge, BigValue, TimeSeries, VizLegend } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
 import React from 'react';
@@ -58,8 +58,11 @@ export function Bars({ panel, frames, width, height, theme }: Props) {
 }
 
 export function Lines({ panel, frames, width, height, range }: Props) {
+  const [refFieldPseudoMin, refFieldPseudoMax] = [range.from.valueOf(), range.to.valueOf()];
+  // as Grafana's panel does: the component does it for the first series only, and draws lines through others' gaps
+  const whole = frames.map((frame) => applyNullInsertThreshold({ frame, refFieldPseudoMin, refFieldPseudoMax }));
   return (
-    <TimeSeries frames={frames} width={width} height={height} timeRange={range} timeZone="utc"
+    <TimeSeries frames={whole} width={width} height={height} timeRange={range} timeZone="utc"
       legend={panel.options.legend} options={panel.options} />
   );
 }
