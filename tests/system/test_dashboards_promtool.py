@@ -203,6 +203,13 @@ def test_the_longest_incident_is_no_longer_than_it_was(tmp_path: Path) -> None:
     check(tmp_path, series, {longest: {"{}": 1800}})
 
 
+def test_an_incident_is_known_later_than_it_began(tmp_path: Path) -> None:
+    """Degraded for five minutes before it was certain; the tile tells what it can, and is not called its begin."""
+    series = states({("a", "one"): "degraded"})
+    series[at("a", "mailprobe_incident_open", 'route="one"')] = "0+0x94 1+0x30"
+    check(tmp_path, series, {expression("outage", "Incident known since"): {"{}": 95 * 60 * 1000}})
+
+
 def test_where_nothing_was_delivered_there_is_no_delay(tmp_path: Path) -> None:
     """Of none the quantile is no number, and a line of that is no gap."""
     buckets = "mailprobe_delivery_duration_seconds_bucket"
