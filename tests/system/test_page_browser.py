@@ -75,7 +75,7 @@ def test_the_page_shows_an_outage_and_its_recovery(browser: Browser, tmp_path: P
         stage.break_mail("sales", untouched="newsletter")
         # nobody loads it again: it does so by itself, without JavaScript
         page.get_by_role("link", name="2 failing").wait_for(timeout=150_000)
-        assert page.title() == "2 failing - mailprobe"
+        assert page.title() == "2 failing - demo - mailprobe"
         page.goto(f"{stage.url}?refresh=off")
         for title in ("Not ok", "Incidents"):
             table = _section(page, title)
@@ -237,7 +237,7 @@ def test_it_can_be_used_by_keyboard_alone(browser: Browser, stage: Stage) -> Non
         assert "Routes: 2 of 9" in page.locator("main").inner_text()
         assert page.get_by_label("A row for each").input_value() == "sender"
         page.get_by_role("link", name="All routes").press("Enter")
-        page.wait_for_url("**/?by=sender")
+        page.wait_for_url("**/?by=sender&refresh=off")
 
 
 def test_the_report_can_be_printed(browser: Browser, stage: Stage, tmp_path: Path) -> None:
