@@ -239,8 +239,11 @@ class Writer:
         return True
 
     def _wait_after(self, error: Exception) -> None:
-        """The file is closed, so that the next try begins with opening it: what is there then may be another disk."""
-        self._storage.close()
+        """The file is closed, so that the next try begins with opening it: what is there then may be another disk.
+
+        The lock is kept: another agent would take over what is in flight here.
+        """
+        self._storage.disconnect()
         self.failing = True
         self._retry_at = self._clock.now() + self._pause
         self._pause = min(self._pause * 2, RETRY_LAST)

@@ -94,6 +94,8 @@ class Storage:
     def open(self) -> sqlite3.Connection:
         """The connection; opened, locked, checked and migrated if it is not open already."""
         if self._database is None:
+            if self._lock is not None and os.fstat(self._lock).st_ino != _inode(_beside(self.path, ".lock")):
+                self._unlock()
             if self._lock is None:
                 self._lock = _locked(self.path)
             return self._connect()
@@ -149,12 +151,22 @@ class Storage:
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 os.rename(_beside(self.path, suffix), _beside(aside, suffix))
-        self._disconnect()
+        self.disconnect()
         return aside
 
     def close(self) -> None:
         """Closes the file and gives it free for other agents. Never raises; may be called twice."""
-        self._disconnect()
+        self.disconnect()
+        self._unlock()
+
+    def disconnect(self) -> None:
+        """Closes the file, and goes on keeping other agents from it. Never raises; may be called twice."""
+        if self._database is not None:
+            with suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -192,12 +204,6 @@ class Storage:
                 database.execute("ROLLBACK")
             raise
         self.rows -= gone
-
-    def _disconnect(self) -> None:
-        if self._database is not None:
-            with suppress(sqlite3.Error):
-                self._database.close()
-            self._database = None
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -313,6 +313,21 @@ async def test_a_second_agent_is_refused_and_the_first_goes_on(desk: Desk) -> No
         assert len((await third.restore()).canaries) == 1
 
 
+async def test_a_second_agent_is_refused_while_the_first_cannot_write(desk: Desk) -> None:
+    """Or it would take over what the first has in flight, and each canary had two verdicts."""
+    async with desk.journal() as first:
+        await first.restore()
+        first(CanaryOpened(a_canary(desk.clock)))
+        await first.settle()
+        with closing(sqlite3.connect(desk.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            first(CanaryOpened(a_canary(desk.clock, "second")))
+            await desk.until(lambda: bool(desk.problems))
+            async with desk.journal() as second:
+                with pytest.raises(ConfigurationError, match="in use by another mailprobe"):
+                    await second.restore()
+
+
 async def test_a_row_that_cannot_be_written_costs_no_other(desk: Desk) -> None:
     async with desk.journal() as journal:
         await journal.restore()
