@@ -23,6 +23,8 @@ DNS_PORT: Final = 53
 
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
+_ADDRESS_LIMIT: Final = 254
+"""Octets of the longest address that fits into an SMTP path. Source: RFC 5321 4.5.3.1.3."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -168,6 +170,10 @@ def _mail_address(value: Any) -> str:
         raise refuse("must be in ASCII; write an international domain in its xn-- form")
     if not _LOCAL_PART.fullmatch(local_part) or not is_host(domain) or is_address(domain):
         raise refuse("must be one bare mail address, such as canary@example.net, without a name or <>")
+    if len(text) > _ADDRESS_LIMIT or "" in local_part.split("."):
+        raise refuse(
+            f"must have at most {_ADDRESS_LIMIT} characters, and before the @ no dot at an end or two in a row"
+        )
     return text
 
 
