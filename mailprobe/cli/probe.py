@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, NoReturn
 
 import click
@@ -54,6 +56,15 @@ class ProbeCommand(click.Command):
         except click.UsageError as error:
             error.exit_code = 3  # type: ignore[misc]
             raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:  # a bug is no word on the mail, and Python's own exit status is a plugin's warning
+            traceback.print_exc()
+            sys.exit(Status.UNKNOWN)
 
 
 @click.command(cls=ProbeCommand)
@@ -181,7 +192,12 @@ def _from_file(file: Path, names: tuple[str, ...]) -> tuple[Plan, Key, str]:
     own = configuration.agent
     # a key of its own unless one is configured: the journal's is the running agent's business
     key = canary_key(own.key_file, None)
-    return Plan(chosen, configuration.plan.senders, configuration.plan.mailboxes), key, f"{own.name}-probe"
+    return Plan(chosen, configuration.plan.senders, configuration.plan.mailboxes), key, _name(own.name)
+
+
+def _name(agent: str) -> str:
+    """A name for this run only: two at once in one mailbox would take each other's canary for litter of their own."""
+    return f"{agent}-probe-{token_hex(3)}"
 
 
 def _from_urls(

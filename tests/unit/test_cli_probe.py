@@ -12,6 +12,7 @@ from support.one_shot import command, environment
 from mailprobe.cli import main
 from mailprobe.cli.oneshot import shaped
 from mailprobe.cli.probe import Duration
+from mailprobe.cli.probe import _name as named
 from mailprobe.model import SenderKind, TlsMode
 from mailprobe.plan import Cleanup, Endpoint, Login, Mailbox, Plan, Route, SecretReference, Sender
 
@@ -119,6 +120,22 @@ def test_both_empty_passwords_are_said_at_once(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(("text", "seconds"), [("60", 60.0), ("5", 5.0), ("250ms", 0.25), ("2m", 120.0)])
 def test_durations_may_be_plain_seconds(text: str, seconds: float) -> None:
     assert Duration().convert(text, None, None) == seconds
+
+
+def test_a_bug_is_unknown_and_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("mailprobe.cli.probe._require", broken)
+    result = CliRunner().invoke(main, ["probe", *URLS])
+    assert result.exit_code == 3
+    assert "RuntimeError: a bug" in result.stderr
+
+
+def test_two_at_once_are_two_agents() -> None:
+    names = {named("fra1") for _ in range(20)}
+    assert len(names) == 20
+    assert {name.rpartition("-")[0] for name in names} == {"fra1-probe"}
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "\u00b2", "1 m"])
