@@ -65,7 +65,8 @@ class Dialogue:
         self._patience = Patience(timeout)
         self._extensions: Mapping[str, str] = {}
         self._mechanisms: Sequence[str] = ()
-        self._protocol = AttemptProtocol(record.transcript, _scrubber(sender, secret))
+        self._scrub = _scrubber(sender, secret)
+        self._protocol = AttemptProtocol(record.transcript, self._scrub)
 
     async def open(self) -> None:
         """Connects and says everything that comes before the mail: EHLO, STARTTLS, AUTH."""
@@ -88,7 +89,8 @@ class Dialogue:
             answer = self._protocol.content(message.content, self._record.dot_is_out)
             reply = await self._hear(Stage.END_OF_DATA, answer)
         _require(Stage.END_OF_DATA, reply, 2)
-        self._record.queue_id = queue_id_of(reply.text)
+        queue_id = queue_id_of(Reply.of(reply.code, self._protocol.text).text)
+        self._record.queue_id = None if queue_id and self._scrub.finds_in(queue_id) else queue_id
 
     async def quit(self) -> None:
         """Says goodbye where that is still possible; how it is taken changes nothing."""
@@ -200,7 +202,7 @@ class Dialogue:
         _require(Stage.AUTH, reply, 2)
 
     def _not_offered(self, needed: str) -> ProbeFailure:
-        offered = " ".join(self._mechanisms).upper() or "no AUTH at all"
+        offered = self._scrub(" ".join(self._mechanisms)).upper() or "no AUTH at all"
         detail = f"needed is AUTH {needed}; {self._peer.host} offers {offered}"
         return ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
 
