@@ -118,6 +118,7 @@ class Dialogue:
         loop = asyncio.get_running_loop()
         # first, so that building one is not taken for the network's time
         context = await shared_context(endpoint) if endpoint.tls is TlsMode.IMPLICIT else None
+        name = self._tls_name if context else ""
         with record.at(Stage.CONNECT):
             sock = self._protocol.sock = await connect(
                 peer.address, peer.port, source_address=endpoint.source_address, timeout=self._timeout
@@ -131,7 +132,7 @@ class Dialogue:
                     lambda: self._protocol,
                     sock=sock,
                     ssl=context,
-                    server_hostname=self._tls_name,
+                    server_hostname=name,
                     ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
                 )
         self._record_tls()
@@ -165,17 +166,18 @@ class Dialogue:
                 return
             detail = f"{self._peer.host} does not offer STARTTLS on port {self._peer.port}"
             raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, detail)
+        name = self._tls_name
         await self._say(Stage.STARTTLS, "STARTTLS")
         context = await shared_context(self._endpoint)
         self._patience.renew()
         with self._record.at(Stage.TLS):
-            await self._upgrade(context)
+            await self._upgrade(context, name)
         self._record_tls()
         await self._ehlo()
 
-    async def _upgrade(self, context: ssl.SSLContext) -> None:
+    async def _upgrade(self, context: ssl.SSLContext, name: str) -> None:
         try:
-            await self._protocol.upgrade(context, self._tls_name)
+            await self._protocol.upgrade(context, name)
         except (ssl.SSLError, PlaintextAfterStarttls) as error:
             self._record.chain = getattr(error, "peer_chain", ()) if self._keeps_chain else ()
             failure = net.failure_of(error, Stage.TLS)
@@ -236,7 +238,16 @@ class Dialogue:
 
     @property
     def _tls_name(self) -> str:
-        return self._endpoint.server_name or self._peer.host
+        """Whom the certificate has to name; raises ProbeFailure for what TLS cannot say, such as a label too long.
+
+        Said here, since the event loops find it once they have the socket, and do not all close it.
+        """
+        name = self._endpoint.server_name or self._peer.host
+        try:
+            name.encode("idna")  # as the ssl module does
+        except UnicodeError as error:
+            raise net.failure_of(error, Stage.TLS) or error from None
+        return name
 
     def _record_tls(self) -> None:
         ssl_object = self._protocol.ssl_object
