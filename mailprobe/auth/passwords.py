@@ -58,6 +58,8 @@ def read_secret(reference: SecretReference | None, what: str = "password") -> Se
     text = _from_file(reference.file, what) if reference.file else os.environ.get(reference.env or "", "")
     if not text:
         raise _unavailable(f"the {what} is empty or not set: {reference}")
+    if not _is_utf8(text):
+        raise _unavailable(f"the {what} is not UTF-8: {reference}")
     return Secret(text)
 
 
@@ -95,6 +97,15 @@ def _from_file(path: Path, what: str) -> str:
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:  # its message would quote the content
         raise _unavailable(f"the {what} is not UTF-8: {path}") from None
+
+
+def _is_utf8(text: str) -> bool:
+    """False where the environment has an octet that is no character: Python makes it a lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # its message would quote the text, as would whatever shows it as a cause
+        return False
+    return True
 
 
 def _unavailable(detail: str) -> NoCredential:

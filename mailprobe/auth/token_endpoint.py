@@ -78,8 +78,8 @@ async def post(url: str, asked: Asked, resolver: Resolver, ca_file: Path | None 
         raise NoCredential(
             Reason.AUTH_UNAVAILABLE, f"{host}: no secret is sent over a connection that is not encrypted"
         )
-    context = await shared_context(Endpoint(host, port, TlsMode.IMPLICIT, ca_file=ca_file))
     try:
+        context = await shared_context(Endpoint(host, port, TlsMode.IMPLICIT, ca_file=ca_file))
         async with asyncio.timeout(TIMEOUT):
             addresses = (await resolver.addresses(host, timeout=TIMEOUT / 2)).addresses
             return await https.request(url, addresses, context, {"Accept": "application/json"}, _read, asked.form)

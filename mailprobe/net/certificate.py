@@ -66,7 +66,7 @@ def facts_of(der: bytes) -> CertificateFacts | None:
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
         )
-    except ValueError:
+    except Exception:  # its parser has errors of many kinds for what OpenSSL takes; to us all are one fact
         return None
 
 
@@ -93,7 +93,7 @@ def _names(certificate: Certificate) -> tuple[str, ...]:
 
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except Exception:  # an extension twice, a kind of name that the parser does not know: the rest can be said
         return ()
     named = extension.value.get_values_for_type(x509.DNSName)
     return (*named, *map(str, extension.value.get_values_for_type(x509.IPAddress)))

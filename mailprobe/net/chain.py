@@ -28,7 +28,7 @@ def refusal(chain: Sequence[bytes], anchors: Sequence[bytes], name: str) -> str 
 
     try:
         return _refusal(chain, Store([load_der_x509_certificate(one) for one in anchors]), name)
-    except ValueError as error:
+    except Exception as error:  # as in `_refusal`
         return f"a certificate cannot be read: {error}"
 
 
@@ -43,12 +43,12 @@ def refusal_by_authorities(chain: Sequence[bytes], ca_file: Path | None, name: s
 
 def _refusal(chain: Sequence[bytes], store: Store, name: str) -> str | None:
     from cryptography.x509 import DNSName, load_der_x509_certificate
-    from cryptography.x509.verification import PolicyBuilder, VerificationError
+    from cryptography.x509.verification import PolicyBuilder
 
     try:
         leaf, *others = [load_der_x509_certificate(one) for one in chain[:_LONGEST]]
         PolicyBuilder().store(store).build_server_verifier(DNSName(name)).verify(leaf, others)
-    except (ValueError, VerificationError) as error:
+    except Exception as error:  # the parser's, of many kinds: a certificate that OpenSSL takes may be none to it
         return f"the certificate does not prove {name}: {error}"
     return None
 
@@ -67,7 +67,7 @@ def _authorities(ca_file: Path | None, version: object) -> Store:
         # of some old authority's serial number: nobody who reads it here could change it
         warnings.simplefilter("ignore")
         for authority in context.get_ca_certs(binary_form=True):
-            with suppress(ValueError):  # OpenSSL takes what this reader does not
+            with suppress(Exception):  # OpenSSL takes what this reader does not
                 certificates.append(load_der_x509_certificate(authority))
     return Store(certificates)
 

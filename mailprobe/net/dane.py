@@ -73,7 +73,7 @@ def judged(
                     if None in refusals:
                         return True, ""
                     why = refusals[0] or why
-    except ValueError as error:
+    except Exception as error:  # the parser's, of many kinds: what OpenSSL takes may be no certificate to it
         why = f"a certificate cannot be read: {error}"
     return False, why
 

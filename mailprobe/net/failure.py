@@ -64,6 +64,9 @@ def failure_of(error: BaseException, stage: Stage) -> ProbeFailure | None:
         return ProbeFailure(stage, reason, describe(error))
     if isinstance(error, ssl.SSLError):
         return _tls_failure(error, stage)
+    if isinstance(error, UnicodeError) and stage is Stage.TLS:
+        # a host name of the DNS that TLS has no way to say, so that no certificate can be for it
+        return ProbeFailure(stage, Reason.CERTIFICATE_NAME, "the server's name is no host name")
     if isinstance(error, TimeoutError) and error.errno is None:
         return ProbeFailure(stage, Reason.DNS_TIMEOUT if stage is Stage.RESOLVE else Reason.TIMEOUT)
     if isinstance(error, OSError) and error.errno not in OUR_LIMITS:

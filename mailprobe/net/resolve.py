@@ -12,7 +12,7 @@ import ipaddress
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +31,8 @@ _HOSTS: Final = Path("/etc/hosts")
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _FRESH_SECONDS: Final = 5.0
 """How long the two files above are taken to be unchanged without a look."""
+_GRACE_SECONDS: Final = 1.0
+"""How long one record type is waited for once another has records: some servers drop what they do not know."""
 _SOMEWHERE_IPV6: Final = "2001:db8::1"
 
 
@@ -139,7 +141,7 @@ class Resolver:
         )
 
     async def _query(self, name: str, records: tuple[str, ...], timeout: float, *, search: bool) -> list[Any]:
-        """One answer for each record type that got one; raises where none did."""
+        """One answer for each record type that got one, soon after the first; raises where none did."""
         try:
             async with asyncio.timeout(timeout):
                 dns = await self._dns.get()
@@ -151,7 +153,7 @@ class Resolver:
                     )
                     for record in records
                 )
-                answers = await asyncio.gather(*asked, return_exceptions=True)
+                answers = await _gathered(asked, 0.9 * timeout)
             if errors := [answer for answer in answers if isinstance(answer, BaseException)]:
                 # some servers know AAAA badly: what the other type said stands
                 if len(errors) == len(answers):
@@ -160,6 +162,28 @@ class Resolver:
         except Exception as error:
             raise _named(error, name, timeout) from error
         return answers
+
+
+async def _gathered(asked: Iterable[Coroutine[Any, Any, Any]], seconds: float) -> list[Any]:
+    """An answer or an exception for each query; after one with records, the others are waited for a moment only.
+
+    Within `seconds` in any case: what came is not to be lost to the caller's own limit.
+    """
+    until = time.monotonic() + seconds
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    pending = set(tasks)
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if any(task.exception() is None and task.result().rrset for task in done):
+                if pending:
+                    left = max(0.0, until - time.monotonic())
+                    await asyncio.wait(pending, timeout=min(_GRACE_SECONDS, left))
+                break
+    finally:
+        for task in tasks:
+            task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Watched(Generic[T]):

@@ -65,7 +65,8 @@ class Dialogue:
         self._patience = Patience(timeout)
         self._extensions: Mapping[str, str] = {}
         self._mechanisms: Sequence[str] = ()
-        self._protocol = AttemptProtocol(record.transcript, _scrubber(sender, secret))
+        self._scrub = _scrubber(sender, secret)
+        self._protocol = AttemptProtocol(record.transcript, self._scrub)
 
     async def open(self) -> None:
         """Connects and says everything that comes before the mail: EHLO, STARTTLS, AUTH."""
@@ -88,7 +89,8 @@ class Dialogue:
             answer = self._protocol.content(message.content, self._record.dot_is_out)
             reply = await self._hear(Stage.END_OF_DATA, answer)
         _require(Stage.END_OF_DATA, reply, 2)
-        self._record.queue_id = queue_id_of(reply.text)
+        queue_id = queue_id_of(Reply.of(reply.code, self._protocol.text).text)
+        self._record.queue_id = None if queue_id and self._scrub.finds_in(queue_id) else queue_id
 
     async def quit(self) -> None:
         """Says goodbye where that is still possible; how it is taken changes nothing."""
@@ -116,6 +118,7 @@ class Dialogue:
         loop = asyncio.get_running_loop()
         # first, so that building one is not taken for the network's time
         context = await shared_context(endpoint) if endpoint.tls is TlsMode.IMPLICIT else None
+        name = self._tls_name if context else ""
         with record.at(Stage.CONNECT):
             sock = self._protocol.sock = await connect(
                 peer.address, peer.port, source_address=endpoint.source_address, timeout=self._timeout
@@ -129,7 +132,7 @@ class Dialogue:
                     lambda: self._protocol,
                     sock=sock,
                     ssl=context,
-                    server_hostname=self._tls_name,
+                    server_hostname=name,
                     ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
                 )
         self._record_tls()
@@ -163,17 +166,18 @@ class Dialogue:
                 return
             detail = f"{self._peer.host} does not offer STARTTLS on port {self._peer.port}"
             raise ProbeFailure(Stage.STARTTLS, Reason.STARTTLS_UNAVAILABLE, detail)
+        name = self._tls_name
         await self._say(Stage.STARTTLS, "STARTTLS")
         context = await shared_context(self._endpoint)
         self._patience.renew()
         with self._record.at(Stage.TLS):
-            await self._upgrade(context)
+            await self._upgrade(context, name)
         self._record_tls()
         await self._ehlo()
 
-    async def _upgrade(self, context: ssl.SSLContext) -> None:
+    async def _upgrade(self, context: ssl.SSLContext, name: str) -> None:
         try:
-            await self._protocol.upgrade(context, self._tls_name)
+            await self._protocol.upgrade(context, name)
         except (ssl.SSLError, PlaintextAfterStarttls) as error:
             self._record.chain = getattr(error, "peer_chain", ()) if self._keeps_chain else ()
             failure = net.failure_of(error, Stage.TLS)
@@ -200,7 +204,7 @@ class Dialogue:
         _require(Stage.AUTH, reply, 2)
 
     def _not_offered(self, needed: str) -> ProbeFailure:
-        offered = " ".join(self._mechanisms).upper() or "no AUTH at all"
+        offered = self._scrub(" ".join(self._mechanisms)).upper() or "no AUTH at all"
         detail = f"needed is AUTH {needed}; {self._peer.host} offers {offered}"
         return ProbeFailure(Stage.AUTH, Reason.AUTH_UNAVAILABLE, detail)
 
@@ -234,7 +238,16 @@ class Dialogue:
 
     @property
     def _tls_name(self) -> str:
-        return self._endpoint.server_name or self._peer.host
+        """Whom the certificate has to name; raises ProbeFailure for what TLS cannot say, such as a label too long.
+
+        Said here, since the event loops find it once they have the socket, and do not all close it.
+        """
+        name = self._endpoint.server_name or self._peer.host
+        try:
+            name.encode("idna")  # as the ssl module does
+        except UnicodeError as error:
+            raise net.failure_of(error, Stage.TLS) or error from None
+        return name
 
     def _record_tls(self) -> None:
         ssl_object = self._protocol.ssl_object

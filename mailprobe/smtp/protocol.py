@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, cast
 
 from aiosmtplib import SMTPException, SMTPResponse, SMTPServerDisconnected
@@ -48,9 +49,9 @@ class PlaintextAfterStarttls(SMTPException):
 class AttemptProtocol(SMTPProtocol):
     """One connection of one attempt. Once `spent`, nothing more can be said on it.
 
-    `text` is the last reply's, uncut: an EHLO may have more lines than a `Reply` keeps. `challenge` is what the last
-    334 asked, uncleaned. `sock` is what the connection runs on, once there is one: what is heard on it is acknowledged
-    at once.
+    `text` is the last reply's, uncut and as it was said: to be understood, never to be kept or shown. An EHLO may have
+    more lines than a `Reply` keeps. `challenge` is what the last 334 asked, as it was said. `sock` is what the
+    connection runs on, once there is one: what is heard on it is acknowledged at once.
     """
 
     def __init__(self, transcript: Transcript, scrub: Scrubber) -> None:
@@ -207,13 +208,17 @@ class AttemptProtocol(SMTPProtocol):
 
     def _reply(self, response: SMTPResponse) -> Reply:
         """The reply as it may be kept: a challenge may hold anything, other text no credential."""
-        text = response.message
+        text = self.text = response.message
         if response.code == 334:
             self.challenge = text
-        if response.code == 334 or self._scrub(text) == HIDDEN:
-            text = HIDDEN
-        self.text = text
-        reply = reply_of(response.code, text)
+            reply = reply_of(response.code, HIDDEN)
+        elif self._scrub.finds_in(text):
+            # what a password shares with the server's own name hides its words, not what it means
+            enhanced = Reply.of(response.code, text).enhanced
+            known = None if enhanced and self._scrub.finds_in(str(enhanced)) else enhanced
+            reply = replace(reply_of(response.code, HIDDEN), enhanced=known)
+        else:
+            reply = reply_of(response.code, text)
         self._transcript.heard(reply)
         if reply.code == 421:
             self.spent = True

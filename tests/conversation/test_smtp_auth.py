@@ -188,6 +188,34 @@ def assert_clean(attempt: Attempt) -> None:
         assert not found, f"{found} in {dense}"
 
 
+@pytest.mark.parametrize("tls", [TlsMode.PLAINTEXT, TlsMode.STARTTLS])
+async def test_a_password_that_is_like_the_servers_own_name(tls: TlsMode) -> None:
+    """What is shown is hidden; what it means is not."""
+    name = b"250-mx.STAPLE.test\r\n"
+    offered = EHLO.replace(b"250-script.test\r\n", name)
+    plain = offered if tls is TlsMode.PLAINTEXT else name + b"250 STARTTLS\r\n"
+    taken = b"250 2.0.0 staple.test has it, queued as 4Zx9\r\n"
+    async with SmtpScript(tls=certificates().good, ehlo=plain, secure_ehlo=offered, dot=taken) as server:
+        got = await attempt(sender_to(server, tls, login=LOGIN))
+    assert (got.outcome, got.queue_id) == (AttemptOutcome.ACCEPTED, "4Zx9")
+    assert (got.tls is not None) is (tls is TlsMode.STARTTLS)
+    last = next(one.reply for one in got.replies if one.stage is Stage.END_OF_DATA)
+    assert (last.code, str(last.enhanced), last.lines) == (250, "2.0.0", ("***",))
+    assert "staple" not in repr(got).casefold()
+
+
+async def test_a_password_as_queue_id_or_mechanism_is_not_shown() -> None:
+    form = encoded(PASSWORD)
+    async with SmtpScript(dot=b"250 queued as " + form + b"\r\n") as server:
+        got = await attempt(sender_to(server, login=LOGIN))
+    assert (got.outcome, got.queue_id) == (AttemptOutcome.ACCEPTED, None)
+    assert_clean(got)
+    async with SmtpScript(ehlo=b"250-x\r\n250 AUTH CRAM-MD5 " + form + b"\r\n") as server:
+        got = await attempt(sender_to(server, login=LOGIN))
+    assert got.reason is Reason.AUTH_UNAVAILABLE
+    assert_clean(got)
+
+
 async def test_what_a_challenge_says_is_never_kept() -> None:
     """It may hold the password in a form that nobody thought of."""
     async with SmtpScript(auth=b"334 " + PASSWORD[::-1].encode() + b"\r\n") as server:

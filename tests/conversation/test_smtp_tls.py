@@ -82,6 +82,14 @@ async def test_the_name_to_look_for_may_be_another_than_the_host() -> None:
         assert (await attempt(sender)).outcome is AttemptOutcome.ACCEPTED
 
 
+@pytest.mark.parametrize("mode", [TlsMode.STARTTLS, TlsMode.IMPLICIT])
+async def test_a_name_that_tls_cannot_say(mode: TlsMode) -> None:
+    """As of a mail exchanger with twenty spaces in it, which the DNS allows and writes with four characters each."""
+    async with server_with(certificates().good, mode) as server:
+        got = await attempt(with_endpoint(sender_to(server, mode), server_name="\\032" * 20 + ".lab.test"))
+    assert (got.outcome, got.stage, got.reason) == (AttemptOutcome.UNSENT, Stage.TLS, Reason.CERTIFICATE_NAME)
+
+
 async def test_opportunistic_goes_on_without_only_where_none_is_offered() -> None:
     async with SmtpScript() as server:
         got = await attempt(sender_to(server, TlsMode.OPPORTUNISTIC))

@@ -377,6 +377,15 @@ async def test_a_certificate_that_is_not_good_is_told_nothing(oauth2: OAuth2, wh
     assert server.asked == []
 
 
+async def test_a_file_of_cas_that_is_gone_is_told_as_such(oauth2: OAuth2, tmp_path: Path) -> None:
+    async with TokenServer(certificates().good, token_shape("t")) as server:
+        with pytest.raises(NoCredential) as caught:
+            await asking(oauth2, server, ca_file=tmp_path / "gone.pem")()
+    assert caught.value.reason is Reason.AUTH_UNAVAILABLE
+    assert "gone.pem" in caught.value.detail
+    assert server.asked == []
+
+
 async def test_no_secret_in_the_clear_to_another_machine() -> None:
     with pytest.raises(NoCredential) as caught:
         await token_endpoint.post("http://idp.example.com/token", Asked({}, ()), Resolver())

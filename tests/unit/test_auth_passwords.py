@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 
 from mailprobe.auth.passwords import Secret, read_secret, shared_secret
-from mailprobe.errors import ProbeFailure, Reason, Stage
+from mailprobe.errors import NoCredential, ProbeFailure, Reason, Stage
 from mailprobe.plan import SecretReference
 
 
@@ -75,6 +76,15 @@ def test_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_PASSWORD", raising=False)
     with pytest.raises(ProbeFailure, match="SOME_PASSWORD"):
         read_secret(SecretReference(env="SOME_PASSWORD"))
+
+
+def test_a_variable_that_is_not_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_PASSWORD", os.fsdecode(b"hunter2\xfc"))
+    with pytest.raises(NoCredential, match="not UTF-8") as raised:
+        read_secret(SecretReference(env="SOME_PASSWORD"))
+    assert raised.value.reason is Reason.AUTH_UNAVAILABLE
+    assert "hunter2" not in raised.value.detail
+    assert raised.value.__context__ is None
 
 
 async def test_a_shared_secret_is_read_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ RECORDS = {
     ("alias.test", "CNAME"): ["four.test."],
     ("half.test", "A"): ["192.0.2.5"],
     ("half.test", "AAAA"): dns.rcode.SERVFAIL,
+    ("deaf.test", "A"): ["192.0.2.6"],
+    ("deaf.test", "AAAA"): SILENCE,
     ("text.test", "TXT"): ["nothing else"],
     ("broken.test", "A"): dns.rcode.SERVFAIL,
     ("broken.test", "AAAA"): dns.rcode.SERVFAIL,
@@ -91,6 +93,14 @@ async def test_dns(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await resolver.addresses("four.test", timeout=5)).addresses == ("192.0.2.4",)
         assert (await resolver.addresses("alias.test", timeout=5)).ttl == 60
         assert (await resolver.addresses("half.test", timeout=5)).addresses == ("192.0.2.5",)
+
+
+@pytest.mark.parametrize(("timeout", "most"), [(1.0, 1.0), (5.0, 3.0)])
+async def test_a_record_type_that_is_never_answered(timeout: float, most: float) -> None:
+    async with DnsScript(RECORDS) as server:
+        got = await resolver_of(server).addresses("deaf.test", timeout=timeout)
+    assert got.addresses == ("192.0.2.6",)
+    assert got.seconds < most
 
 
 async def test_the_same_answer_is_asked_for_again() -> None:

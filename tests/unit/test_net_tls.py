@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from mailprobe.errors import ProbeFailure, Reason, Stage
 from mailprobe.lab.certificates import Authority
 from mailprobe.model import TlsMode
 from mailprobe.net import tls
 from mailprobe.net.certificate import RecordingSSLObject, facts_of
+from mailprobe.net.chain import refusal, refusal_by_authorities
+from mailprobe.net.dane import Tlsa, judged
 from mailprobe.net.failure import failure_of
 from mailprobe.net.tls import context_for, shared_context
 from mailprobe.plan import Endpoint
@@ -78,6 +86,52 @@ def test_a_file_of_cas_that_cannot_be_used(content: bytes | None, tmp_path: Path
 def test_facts_of_what_is_no_certificate() -> None:
     assert facts_of(b"") is None
     assert facts_of(b"\x30\x03\x02\x01\x01") is None
+
+
+def odd_certificate(kind: str) -> bytes:
+    """A certificate (DER) that OpenSSL takes and `cryptography` does not, or not all of it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.test")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 5, now, now + timedelta(days=9))
+    oids = [ObjectIdentifier("1.2.3.4.6"), ObjectIdentifier("1.2.3.4.7")]
+    for oid in oids:
+        builder = builder.add_extension(x509.UnrecognizedExtension(oid, b"\x05\x00"), False)
+    other = x509.SubjectAlternativeName([x509.OtherName(oids[0], b"\x05\x00")])
+    der = builder.add_extension(other, False).sign(key, SHA256()).public_bytes(Encoding.DER)
+    match kind:
+        case "an extension twice":
+            return der.replace(b"\x06\x04\x2a\x03\x04\x07", b"\x06\x04\x2a\x03\x04\x06")
+        case "a name of X.400":
+            at = der.index(b"\xa0", der.index(b"\x06\x03\x55\x1d\x11"))
+            return der[:at] + b"\xa3" + der[at + 1 :]
+        case _:
+            return der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject"),
+    [("an extension twice", "CN=mail.test"), ("a name of X.400", "CN=mail.test"), ("version 6", None)],
+)
+def test_a_certificate_that_is_one_to_openssl_alone(kind: str, subject: str | None, tmp_path: Path) -> None:
+    der = odd_certificate(kind)
+    facts = facts_of(der)
+    assert (facts and facts.subject, facts.names if facts else ()) == (subject, ())
+    error = verification_error(20)
+    error.peer_chain = (der,)  # type: ignore[attr-defined]
+    failure = failure_of(error, Stage.TLS)
+    assert failure
+    assert failure.reason is Reason.CERTIFICATE_UNTRUSTED
+    authority = ssl.PEM_cert_to_DER_cert(Authority(tmp_path).ca_file.read_text())
+    odd = tmp_path / "odd.pem"
+    odd.write_text(ssl.DER_cert_to_PEM_cert(der))
+    for why in (
+        refusal((der,), (authority,), "mail.test"),
+        refusal((authority,), (der,), "mail.test"),
+        refusal_by_authorities((authority,), odd, "mail.test"),
+        judged([Tlsa(3, 1, 1, b"x")], (der,), ("mail.test",), encrypted=True)[1],
+    ):
+        assert why
 
 
 def test_facts_of_a_certificate(tmp_path: Path) -> None:
