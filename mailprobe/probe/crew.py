@@ -156,7 +156,8 @@ class Crew:
     def _resume_retries(self) -> None:
         for pending in self.judge.ledger.pending_retries():
             route = self.plan.routes.get(pending.canary.route)
-            if route:
+            # a route that joins others now would send it to where nobody looks for it: it ends as deferred
+            if route and (route.sender.name, route.mailbox.name) == (pending.canary.sender, pending.canary.mailbox):
                 message = self._compose(route, pending.canary)
                 work = self._submitters[route.sender.name].go_on(
                     route, pending.canary, message, pending.done, pending.retry_at

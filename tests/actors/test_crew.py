@@ -1,0 +1,76 @@
+"""Everybody who works for one agent, over restarts and reloads: nothing goes astray, is half done, or let loose."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.acting import AGENT, KEY, MAILBOX, ROUTE, SENDER, Bench, Mailboxes, Service
+from support.loops import both_loops
+
+from mailprobe.errors import Reason, Stage
+from mailprobe.imap import Session
+from mailprobe.model import AttemptOutcome, Canary, Outcome, RestoredAttempt, RestoredCanary
+from mailprobe.plan import Mailbox, Plan, Route
+from mailprobe.probe import crew as crew_module
+from mailprobe.probe.crew import Crew
+from mailprobe.probe.supervisor import Supervisor
+
+pytestmark = both_loops
+
+A, B = replace(MAILBOX, name="a", address="a@y.test"), replace(MAILBOX, name="b", address="b@y.test")
+
+
+def plan_of(*routes: Route) -> Plan:
+    return Plan(
+        {route.name: route for route in routes},
+        {route.sender.name: route.sender for route in routes},
+        {route.mailbox.name: route.mailbox for route in routes},
+    )
+
+
+class World(Bench):
+    """A mail service, mailboxes that can be slow to let in, and a crew between them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.service = Service(self.clock, seconds=25.0)
+        self.recipients: list[str] = []
+        self.hangs = False
+        monkeypatch.setattr(crew_module, "submit", self.submit)
+        monkeypatch.setattr(Session, "open", self.open)
+
+    async def submit(self, sender: Any, message: Any, *, clock: Any, resolver: Any, token_of: Any, **how: Any) -> Any:
+        self.recipients.append(message.recipient)
+        return await self.service(sender, message, **how)
+
+    async def open(self, mailbox: Mailbox, **how: Any) -> Any:
+        if self.hangs:
+            await self.clock.sleep_until(self.clock.now() + 1000)
+        return await Mailboxes(self.clock).open(mailbox)
+
+    def crew(self, group: asyncio.TaskGroup, scheduled: bool = False) -> Crew:
+        self.supervisor = Supervisor(group, self.clock, self.events.append)
+        return Crew(self.supervisor, self.clock, self.events.append, key=KEY, agent=AGENT, scheduled=scheduled)
+
+
+@pytest.mark.parametrize("mailbox", [A, B])
+async def test_a_retry_goes_on_only_to_the_mailbox_that_is_searched(
+    monkeypatch: pytest.MonkeyPatch, mailbox: Mailbox
+) -> None:
+    world = World(monkeypatch)
+    now = world.clock.now()
+    canary = Canary("abcdefghijklmnop", "r", SENDER.name, "a", now - 30, now + 270, now + 3600)
+    said = (None, now + 30, Stage.RCPT, Reason.DEFERRED, "451")
+    earlier = RestoredCanary(canary, (RestoredAttempt(1, now - 30, AttemptOutcome.DEFERRED, *said),))
+    async with asyncio.TaskGroup() as group:
+        crew = world.crew(group)
+        routes = replace(ROUTE, name="r", mailbox=mailbox), replace(ROUTE, name="other", mailbox=A)
+        await crew.begin(plan_of(*routes), [earlier])
+        await world.clock.advance(2000)
+        world.supervisor.cancel_all()
+    assert world.recipients == ([A.address] if mailbox is A else [])
+    if mailbox is B:
+        assert world.outcomes == [Outcome.DEFERRED]
