@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.acting import AGENT, KEY, MAILBOX, ROUTE, SENDER, Bench, Mailboxes, Service
+from support.clocks import settle
 from support.loops import both_loops
 
 from mailprobe.errors import Reason, Stage
@@ -74,3 +75,41 @@ async def test_a_retry_goes_on_only_to_the_mailbox_that_is_searched(
     assert world.recipients == ([A.address] if mailbox is A else [])
     if mailbox is B:
         assert world.outcomes == [Outcome.DEFERRED]
+
+
+async def test_a_mailbox_is_put_back_while_its_farewell_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    world.hangs = True
+    first, second, third = (replace(ROUTE, name=name, mailbox=box) for name, box in (("r", A), ("s", B), ("t", B)))
+    async with asyncio.TaskGroup() as group:
+        crew = world.crew(group, scheduled=True)
+        await crew.begin(plan_of(first, second))
+        await world.clock.advance(0.1)
+        await crew.apply(plan_of(second))
+        await settle()
+        await crew.apply(plan_of(first, second, third))
+        names = {"scheduler:r", "scheduler:s", "scheduler:t", "watcher:a", "watcher:b"}
+        assert names <= world.supervisor.names
+        world.supervisor.cancel_all()
+
+
+async def test_the_next_reload_mends_one_that_failed_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    first, second = replace(ROUTE, name="r", mailbox=A), replace(ROUTE, name="s", mailbox=B)
+
+    async def fails(*_: object) -> None:
+        raise RuntimeError
+
+    async with asyncio.TaskGroup() as group:
+        crew = world.crew(group, scheduled=True)
+        await crew.begin(plan_of(first))
+        with monkeypatch.context() as broken:
+            broken.setattr(crew, "_replace_watchers", fails)
+            with pytest.raises(RuntimeError):
+                await crew.apply(plan_of(second))
+        await crew.apply(plan_of(second))
+        await settle()
+        assert "scheduler:s" in world.supervisor.names
+        assert "scheduler:r" not in world.supervisor.names
+        assert any(name.startswith("farewell:a") for name in world.supervisor.names)
+        world.supervisor.cancel_all()
