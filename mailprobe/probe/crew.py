@@ -194,6 +194,8 @@ class Crew:
             settle=self._settle,
             departed=self._departed,
             attempts=self._attempts,
+            # whatever else changed, what was begun counts: a reload lifts no limit
+            limits=engaged.limits if engaged and engaged.sender.limits == sender.limits else None,
             stage_ended=self._stage_ended,
             ended=partial(self._hold_policies, policies) if sender.mta_sts or sender.dane else None,
         )

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.acting import AGENT, KEY, MAILBOX, ROUTE, SENDER, Bench, Mailboxes, Service
+from support.acting import AGENT, KEY, LOGIN, MAILBOX, ROUTE, SENDER, Bench, Mailboxes, Service
 from support.clocks import settle
 from support.loops import both_loops
 
 from mailprobe.errors import Reason, Stage
 from mailprobe.imap import Session
 from mailprobe.model import AttemptOutcome, Canary, Outcome, RestoredAttempt, RestoredCanary
-from mailprobe.plan import Mailbox, Plan, Route
+from mailprobe.plan import Limits, Mailbox, Plan, Route
 from mailprobe.probe import crew as crew_module
 from mailprobe.probe.crew import Crew
 from mailprobe.probe.supervisor import Supervisor
@@ -112,4 +112,23 @@ async def test_the_next_reload_mends_one_that_failed_halfway(monkeypatch: pytest
         assert "scheduler:s" in world.supervisor.names
         assert "scheduler:r" not in world.supervisor.names
         assert any(name.startswith("farewell:a") for name in world.supervisor.names)
+        world.supervisor.cancel_all()
+
+
+async def test_a_reload_lifts_no_limit_of_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch)
+    sender = replace(SENDER, limits=Limits(2, 4))
+    route = replace(ROUTE, sender=sender)
+    async with asyncio.TaskGroup() as group:
+        crew = world.crew(group)
+        await crew.begin(plan_of(route))
+        for number in range(3):
+            crew.send_now(route)
+            crew.send_now(route)
+            await world.clock.advance(2)
+            route = replace(route, sender=replace(sender, login=replace(LOGIN, username=f"c{number}")))
+            await crew.apply(plan_of(route))
+        assert world.service.most == 2
+        await world.clock.advance(50)
+        assert len(world.service.begun) == 4
         world.supervisor.cancel_all()
