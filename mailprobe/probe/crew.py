@@ -71,6 +71,8 @@ class Crew:
         self._attempts = Attempts()
         self._policy_checks: set[asyncio.Task[None]] = set()
         self._watchers: dict[str, Watcher] = {}
+        self._engaged: dict[str, Route] = {}
+        """The routes at work; after a reload that failed halfway, not those of the plan."""
         self._resolver = Resolver()
         self._tokens = tokens or Tokens(clock, publish)
         self._renewed: dict[TokenSource, str] = {}
@@ -93,8 +95,10 @@ class Crew:
 
     async def apply(self, plan: Plan) -> None:
         """Makes this plan the one in use, touching only what differs from the one before."""
-        changed = [name for name, route in self.plan.routes.items() if plan.routes.get(name) != route]
+        changed = [name for name, route in self._engaged.items() if plan.routes.get(name) != route]
         await self._supervisor.stop(*(f"scheduler:{name}" for name in changed))
+        for name in changed:
+            del self._engaged[name]
         self._announce(self.plan, plan)
         await self._engage(plan, {})
 
@@ -131,17 +135,17 @@ class Crew:
             await asyncio.wait(self._policy_checks, timeout=within)
 
     async def _engage(self, plan: Plan, watermarks: Mapping[str, Mapping[str, Watermark]]) -> None:
-        before, self.plan = self.plan, plan
+        self.plan = plan
         await self._keep_tokens(plan)
         for sender in plan.senders.values():
             self._engage_submitter(sender)
         watermarks = {**watermarks, **await self._replace_watchers(plan.mailboxes)}
         for mailbox in plan.mailboxes.values():
             self._engage_watcher(mailbox, watermarks.get(mailbox.name))
-        for name in before.mailboxes:
+        for name in [*self._watchers]:
             self._let_go(name)
         for route in plan.routes.values():
-            self._engage_scheduler(route, before.routes.get(route.name))
+            self._engage_scheduler(route)
 
     async def _keep_tokens(self, plan: Plan) -> None:
         kept = self._tokens.keep(plan.token_users()).values()
@@ -156,7 +160,8 @@ class Crew:
     def _resume_retries(self) -> None:
         for pending in self.judge.ledger.pending_retries():
             route = self.plan.routes.get(pending.canary.route)
-            if route:
+            # a route that joins others now would send it to where nobody looks for it: it ends as deferred
+            if route and (route.sender.name, route.mailbox.name) == (pending.canary.sender, pending.canary.mailbox):
                 message = self._compose(route, pending.canary)
                 work = self._submitters[route.sender.name].go_on(
                     route, pending.canary, message, pending.done, pending.retry_at
@@ -189,6 +194,8 @@ class Crew:
             settle=self._settle,
             departed=self._departed,
             attempts=self._attempts,
+            # whatever else changed, what was begun counts: a reload lifts no limit
+            limits=engaged.limits if engaged and engaged.sender.limits == sender.limits else None,
             stage_ended=self._stage_ended,
             ended=partial(self._hold_policies, policies) if sender.mta_sts or sender.dane else None,
         )
@@ -234,7 +241,7 @@ class Crew:
         await self._supervisor.stop(*(f"watcher:{name}" for name in gone))
         watermarks = {}
         for name, watcher in gone.items():
-            del self._watchers[name]
+            self._watchers.pop(name, None)  # a farewell may have been faster
             if _account(watcher.mailbox) == _account(mailboxes[name]):
                 watermarks[name] = watcher.watermarks
             else:
@@ -263,8 +270,8 @@ class Crew:
         self._watchers[mailbox.name] = watcher
         self._supervisor.start(f"watcher:{mailbox.name}", watcher.run)
 
-    def _engage_scheduler(self, route: Route, before: Route | None) -> None:
-        if route == before:
+    def _engage_scheduler(self, route: Route) -> None:
+        if self._engaged.get(route.name) == route:
             return
         self._composers[route.name] = Composer(
             self._key, self._agent, route.name, route.sender.from_address, route.mailbox.address
@@ -280,6 +287,7 @@ class Crew:
                 start=self._start,
             )
             self._supervisor.start(f"scheduler:{route.name}", scheduler.run)
+        self._engaged[route.name] = route
 
     def _new_canary(self, route: Route, due: float) -> Canary:
         return Canary(

@@ -114,12 +114,13 @@ class Submitter:
         settle: Callable[[], Awaitable[None]],
         departed: Callable[[Canary, float], None],
         attempts: Attempts,
+        limits: LimitKeeper | None = None,
         ready: Callable[[], Awaitable[None]] | None = None,
         stage_ended: StageEnded | None = None,
         ended: Callable[[Canary, str, Attempt], None] | None = None,
     ) -> None:
         self.sender = sender
-        self.limits = LimitKeeper(sender.limits, clock)
+        self.limits = limits or LimitKeeper(sender.limits, clock)
         self._judge = judge
         self._clock = clock
         self._publish = publish
