@@ -141,7 +141,7 @@ async def test_a_stall_until_the_phase_ends(tmp_path: Path, at: At) -> None:
 @pytest.mark.parametrize("do", [Do.DELAY, Do.STALL])
 @pytest.mark.parametrize("at", SMTP)
 async def test_a_delay_and_a_stall_that_ends(tmp_path: Path, at: At, do: Do) -> None:
-    async with playing(outage_of(effect(at, do, seconds=DELAY)), tmp_path, speed=FAST) as scene:
+    async with playing(outage_of(effect(at, do, seconds=DELAY), seconds=3000), tmp_path, speed=FAST) as scene:
         attempt = await scene.attempt(PATIENT, mx=at is At.DNS)
         assert attempt.outcome is AttemptOutcome.ACCEPTED
         assert seconds_of(attempt, SEEN_AT[at]) >= DELAY - 3  # timers of a millisecond
