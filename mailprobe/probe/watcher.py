@@ -8,6 +8,7 @@ ever stands in for one. A session that fails is given up; the next one begins af
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
@@ -85,6 +86,7 @@ class Watcher:
         self._up_since: float | None = None
         self._last_scan = self._last_quota = float("-inf")
         self._begun_wall = clock.wall()
+        self._unread: deque[Found] = deque()
 
     def expect(self, canary: Canary, at: float) -> None:
         """A canary's final dot was sent at this instant: look actively from now on."""
@@ -250,24 +252,33 @@ class Watcher:
         self._remember(self.mailbox.name, self._safe(view.watermarks))
 
     async def _take(self, view: MailboxView, look: Look, *, junk: bool) -> None:
-        """Tells the ledger what a look found, and remembers when it was."""
+        """Tells the ledger what a look found, and remembers when it was.
+
+        First what needs nothing more: no look finds it again, if the session ends while a report is fetched.
+        """
         strangers = 0
         for found in look.found:
             recognised = recognise(found.headers, self._key, self._agent)
             if isinstance(recognised, Ours):
                 self._ours(found, recognised.token)
             elif isinstance(recognised, BounceCandidate):
-                strangers += not await self._bounced(view, found)
+                self._unread.append(found)
             else:
                 strangers += isinstance(recognised, Stranger)
-        if strangers:
-            self._publish(StrangersSeen(self.mailbox.name, strangers))
+        self._count_strangers(strangers)
+        while self._unread:
+            found = self._unread.popleft()  # once: what ends a session would end the next one too
+            self._count_strangers(not await self._bounced(view, found))
         if not self._judge.ledger.expecting(self.mailbox.name):
             self._awaited_since = None
         self._last_look = look.finished
         self._looked[False] = look.started
         if junk:
             self._looked[True] = look.started
+
+    def _count_strangers(self, count: int) -> None:
+        if count:
+            self._publish(StrangersSeen(self.mailbox.name, count))
 
     def _ours(self, found: Found, token: Token) -> None:
         canary = self._judge.ledger.canary(token.id)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from support.acting import AGENT, KEY, MAILBOX, ROUTE, SENDER, Bench, Mailboxes, answered
+from support.acting import AGENT, KEY, MAILBOX, ROUTE, SENDER, Bench, Mailboxes, answered, lost_connection
 from support.clocks import settle
 from support.samples import TEN, expected_report, fact, names, sample
 
@@ -85,6 +85,22 @@ def about_a_canary(name: str) -> bool:
 
 def token(canary: Canary) -> str:
     return KEY.sign(AGENT, ROUTE.name, canary.id, TEN)
+
+
+async def test_a_report_that_cannot_be_read_hides_no_canary_behind_it() -> None:
+    """The session ends while it is fetched; the next one begins behind all that the look had found."""
+    post = Post()
+    async with post.watching():
+        await post.clock.advance(100)
+        first = post.departs()
+        await post.clock.advance(1)
+        post.comes(b"From: MAILER-DAEMON@x.test\r\nSubject: anything\r\n\r\n")
+        post.comes(letter(first))
+        post.server.fails["fetch message"] = lost_connection()
+        await post.clock.advance(1000)
+    assert post.outcomes == [Outcome.DELIVERED]
+    assert len(post.server.logins) == 2
+    assert len(post.server.left()) == 1
 
 
 @pytest.mark.parametrize("name", names("reports"))
